@@ -1,0 +1,56 @@
+//! How a model says no: a status of its own, 1 to 255.
+
+use core::fmt;
+use core::num::NonZeroU8;
+
+/// Why a model gave no answer, as a number from 1 to 255 whose meaning the model documents.
+///
+/// The host counts the call as failed, reports the number, and reads no output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure(NonZeroU8);
+
+impl Failure {
+    /// The failure with this number.
+    ///
+    /// # Panics
+    /// If the number is 0, which means success. In a `const` that is an error of the compiler:
+    /// `const NOT_FINITE: Failure = Failure::new(1);`
+    #[track_caller]
+    #[expect(clippy::panic, reason = "in a constant it is an error of the compiler")]
+    pub const fn new(number: u8) -> Failure {
+        match NonZeroU8::new(number) {
+            Some(number) => Failure(number),
+            None => panic!("a failure is a number from 1 to 255; 0 means success"),
+        }
+    }
+
+    /// The number.
+    pub const fn number(self) -> u8 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model failed with status {}", self.0)
+    }
+}
+
+impl core::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_number() {
+        assert_eq!(Failure::new(1).number(), 1);
+        assert_eq!(Failure::new(255).number(), 255);
+    }
+
+    #[test]
+    #[should_panic(expected = "1 to 255")]
+    fn success_is_no_failure() {
+        Failure::new(0);
+    }
+}
