@@ -1,0 +1,55 @@
+//! Codes of the agent.
+
+super::codes! {
+    CONFIG_FILE = "config-file", Usage,
+        "The configuration, or a file that it names, cannot be read.",
+        "The message names the file and what the system says; check the path and the permissions.";
+    CONFIG_INVALID = "config-invalid", Usage,
+        "The configuration has an unknown key, a missing key or a value out of its range.",
+        "Correct the line that the message names; `docs/config.md` lists every key.";
+    SECRET_MODE = "secret-file-mode", Refused,
+        "A secret file of the device can be read by others than its owner.",
+        "Run `chmod 600` on it; if others had access, enrol the device with a new key or password.";
+    NOT_PREPARED = "release-not-prepared", Failed,
+        "A switch was asked for to a release that is not loaded.",
+        "This is a fault in the agent: report it with the log around it.";
+    CONTRACT_BROKEN = "contract-broken", Refused,
+        "The module's inputs or outputs are not the ones that its release signs.",
+        "Make the release again from this module with `dunlin release`.";
+    DATA_PLANE_ENDED = "data-plane-ended", Failed,
+        "The part of the agent that runs models has ended or cannot start.",
+        "Start the agent again; if it happens again, report it with the log around it.";
+    AGENT_RUNNING = "agent-already-running", Failed,
+        "Another agent uses the same state folder.",
+        "Stop the other agent, or give this one a `state_dir` of its own.";
+    STATE_LOST = "state-lost", Failed,
+        "Both copies of the device's state are damaged.",
+        "Check the disk and enrol the device anew: without its state it cannot tell old deployments from new ones.";
+    STATE_TOO_LARGE = "state-too-large", Failed,
+        "The device's state does not fit its slot on disk.",
+        "This is a fault in the agent: report it with the log around it.";
+    DISK_FULL = "disk-full", Failed,
+        "There is no space left on the device's disk.",
+        "Free some space: the agent tries again by itself, and what runs goes on.";
+    DISK_FAILED = "disk-failed", Failed,
+        "The device's disk cannot be read or written.",
+        "The message names the file and what the system says; check the permissions and the disk.";
+    BLOB_MISSING = "blob-missing", Failed,
+        "A file that a release needs is not in the device's store.",
+        "It is fetched again; if it happens again, check the disk.";
+    CHUNK_DIGEST = "chunk-digest", Refused,
+        "A chunk that the broker sent does not have the digest that the signed release says.",
+        "Publish the release again with `dunlin publish`; if it happens again, somebody alters what the broker holds.";
+    CHUNK_MISSING = "chunk-missing", Unreachable,
+        "The broker does not send a chunk that a release needs; the agent goes on asking for it.",
+        "Publish the release again with `dunlin publish`, and check that the device may subscribe to chunks.";
+    RECORD_UNQUEUED = "record-unqueued", Failed,
+        "A telemetry record cannot be queued or sent.",
+        "This is a fault in the agent: report it with the log around it.";
+    ENROLMENT = "enrolment-unusable", Usage,
+        "The device has no state yet, and the enrolment that it should start from is missing or not its own.",
+        "Put the whole folder that `dunlin enroll` made on the device, and start the agent with its `agent.toml`.";
+    SYSTEM = "system-resource", Failed,
+        "The operating system refuses something that every process needs.",
+        "The message names it; check the limits of the process.";
+}

@@ -1,0 +1,37 @@
+//! Codes of ONNX and the compiler.
+
+super::codes! {
+    TOO_LARGE = "onnx-too-large", Refused,
+        "An ONNX file, a tensor in it or what follows from it is larger than the compiler accepts.",
+        "The message names the bound; a model of that size does not belong on a small device: shrink or split it.";
+    MALFORMED = "onnx-malformed", Refused,
+        "An ONNX file is not valid: truncated, not protobuf, not sorted, or one part contradicts another.",
+        "Export the model again and check it with `onnx.checker.check_model(model, full_check=True)`.";
+    VERSION = "onnx-version", Refused,
+        "An ONNX file uses a version of ONNX or of its operator set that the compiler does not know.",
+        "Export the model again with one of the opset versions that the message names.";
+    UNSUPPORTED_OPERATOR = "onnx-unsupported-operator", Refused,
+        "A model uses operators, or forms of them, that the compiler cannot translate.",
+        "The message lists every one with its node, the reason and what to do instead.";
+    UNSUPPORTED_DTYPE = "onnx-unsupported-dtype", Refused,
+        "A tensor has an element type that the compiler does not support in this place.",
+        "Export the model in float32; integers may appear in constants and shapes.";
+    EXTERNAL_DATA = "onnx-external-data", Refused,
+        "A tensor's numbers lie in another file than the model.",
+        "Save the model as one file: `onnx.save_model(model, path, save_as_external_data=False)`.";
+    DIMENSION_UNBOUND = "onnx-dimension-unbound", Usage,
+        "An input has a symbolic axis that is not the shared batch axis, so its size is not known.",
+        "Give the shape of the input that the message names: `--input NAME=1,3,32,32`.";
+    OPTION = "compile-option", Usage,
+        "An option of the compilation does not fit the model.",
+        "The message says what the model has; correct the option.";
+    MEMORY = "compile-memory", Refused,
+        "Weights and arena together do not fit the 4 GiB of a 32-bit memory.",
+        "Compile with a smaller `max_batch` or smaller input shapes, or shrink the model.";
+    CARD = "compile-card", Refused,
+        "The model's inputs and outputs cannot be described in a card: a name, a shape or their number.",
+        "The message says which rule is broken; rename or reshape the tensor in the ONNX file.";
+    FAULT = "compiler-fault", Failed,
+        "The compiler produced a module that does not validate, which is a fault of the compiler.",
+        "Report it with the ONNX file; nothing was written.";
+}

@@ -1,0 +1,67 @@
+//! Codes of requests to the local inference API.
+
+super::codes! {
+    ROUTE_UNKNOWN = "request-route", Usage,
+        "The local API has no such path.",
+        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready and /v2/models/NAME/infer.";
+    METHOD_WRONG = "request-method", Usage,
+        "The path does not take this HTTP method.",
+        "Use POST for `infer` and GET for everything else.";
+    HOST_REFUSED = "request-host", Refused,
+        "The Host or Origin header of a request names neither localhost nor a loopback address, as when a web page tries to reach the device's API.",
+        "Call the API by 127.0.0.1, [::1] or localhost, from the device itself.";
+    CONTENT_TYPE = "request-content-type", Usage,
+        "The body of a request is announced as something else than JSON.",
+        "Send `Content-Type: application/json` or none; switch binary tensors off in the client (`binary_data=False`).";
+    BODY_TOO_LARGE = "request-too-large", Usage,
+        "The body of a request is longer than the model's inputs can be in JSON.",
+        "Send fewer samples a request; the message has the bound.";
+    BODY_SLOW = "request-timeout", Failed,
+        "The body of a request did not come to its end in time.",
+        "Send the whole body at once.";
+    BODY_MALFORMED = "request-json", Usage,
+        "The body of a request is not the JSON of the Open Inference Protocol.",
+        "Correct what the message names; NaN and infinities are no JSON.";
+    MODEL_UNKNOWN = "model-unknown", Usage,
+        "The device has no model of this name.",
+        "`GET /v2` lists the models; deploy it to this device if it is missing.";
+    MODEL_NOT_READY = "model-not-ready", Failed,
+        "The device has the model and it does not serve: it was stopped, or is not switched to yet.",
+        "Try again later; the agent's log and events say why it does not serve.";
+    MODEL_BUSY = "model-busy", Failed,
+        "As many requests as may wait for the model are waiting.",
+        "Try again later, send less, or raise `limits.queue_requests`.";
+    INPUT_UNKNOWN = "input-unknown", Usage,
+        "A request has an input that the model does not take.",
+        "`GET /v2/models/NAME` lists the inputs.";
+    INPUT_MISSING = "input-missing", Usage,
+        "A request lacks an input of the model.",
+        "Send every input; `GET /v2/models/NAME` lists them.";
+    INPUT_TWICE = "input-twice", Usage,
+        "A request has two inputs of the same name.",
+        "Send each input once.";
+    INPUT_DTYPE = "input-dtype", Usage,
+        "An input has another element type than the model takes.",
+        "Convert it; `GET /v2/models/NAME` has the datatype.";
+    INPUT_SHAPE = "input-shape", Usage,
+        "An input has another shape than the model takes.",
+        "Send the shape that `GET /v2/models/NAME` has; -1 stands for the number of samples.";
+    INPUT_DATA = "input-data", Usage,
+        "The elements of an input do not fit its shape or its datatype.",
+        "Send as many elements as the shape says, flat or nested, each a value of the datatype.";
+    INPUT_BATCH = "input-batch", Usage,
+        "A request has no samples, more than the model takes, or inputs with different numbers of samples.",
+        "Send the same number of samples in every input, within the bound of the message.";
+    INPUT_RANGE = "input-range", Usage,
+        "An element of an input lies outside of the range that the model is signed for.",
+        "Check the unit and the scaling of the input.";
+    INPUT_NOT_FINITE = "input-not-finite", Usage,
+        "An element of an input is NaN or infinite.",
+        "Leave out the sample, or replace the element by what the model was trained with.";
+    OUTPUT_UNKNOWN = "output-unknown", Usage,
+        "A request asks for an output that the model does not give.",
+        "`GET /v2/models/NAME` lists the outputs; leave `outputs` out to receive all.";
+    OUTPUT_NOT_JSON = "output-not-json", Failed,
+        "An output holds NaN or an infinity, which its release allows and JSON cannot carry.",
+        "Ask for the other outputs by name in `outputs`.";
+}

@@ -1,0 +1,345 @@
+//! The device: documents in, actions out.
+//!
+//! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
+//! documents; `desire` says what the accepted deployments want of a model; `install` is the table of
+//! (load, event) for releases; `trial` judges probation; `settle` chooses which loaded release serves.
+//!
+//! Invariants, each held by a property test: no release that is installed has a counter below its
+//! floor or the root's minimum, none is revoked; sequences of an audience never fall within a deploy
+//! epoch; in every step the stores come first, then `Persist`, then everything else.
+
+mod desire;
+mod documents;
+mod install;
+mod live;
+mod out;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use dunlin_abi::Simd;
+
+use super::acceptance::Ground;
+use super::clock::{ATTESTED_MS, Clock, Now};
+use super::event::{Action, Event, Occurrence, Subject};
+use super::refusal::Refusal;
+use super::refusals::Refusals;
+use super::state::{DeviceState, ModelState, STATE_FORMAT};
+use crate::code::{self, Code, Coded};
+use crate::digest::Digest;
+use crate::document::{Audience, Deployment, Release};
+use crate::id::{DeviceId, FleetId, ModelName};
+use crate::trust::{TrustedRoot, Verified};
+use live::Live;
+use out::Out;
+
+/// Who and what a device is; constant within a boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The device.
+    pub device: DeviceId,
+    /// The version of the runtime, which releases may ask for.
+    pub runtime_version: semver::Version,
+    /// The SIMD instructions that the host offers.
+    pub simd: Simd,
+    /// This boot's random id, 32 lower-case hexadecimal digits. It stands in every record; a
+    /// deployment for this device that echoes it attests that it was signed in this boot.
+    pub boot_id: String,
+}
+
+/// The deployments that are followed.
+#[derive(Clone, Debug, Default)]
+struct Deployments {
+    channel: Option<Verified<Deployment>>,
+    device: Option<Verified<Deployment>>,
+}
+
+/// Envelopes that failed on what a new root may heal: the last of each audience.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    channel: Option<Vec<u8>>,
+    device: Option<Vec<u8>>,
+}
+
+/// A device: what it holds, and what follows from what happens.
+#[derive(Clone, Debug)]
+pub struct Device {
+    identity: Identity,
+    state: DeviceState,
+    root: TrustedRoot,
+    deployments: Deployments,
+    kept: Kept,
+    releases: BTreeMap<Digest, Verified<Release>>,
+    live: BTreeMap<ModelName, Live>,
+    refusals: Refusals,
+    /// Until when an echoed nonce attests the clock, in monotonic milliseconds.
+    attested_until_ms: Option<u64>,
+    root_expiry_told: bool,
+    /// Named by the state, but absent or damaged in the store.
+    lost: Vec<Digest>,
+}
+
+/// A stored state that cannot be continued from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by a newer version.
+    #[error("the state has format {found}, this build knows {STATE_FORMAT}")]
+    Format {
+        /// The state's format.
+        found: u32,
+    },
+    /// The state names another root.
+    #[error("the state trusts root {wanted} ({}), not root {found}", .digest.short())]
+    Root {
+        /// The version that the state names.
+        wanted: u64,
+        /// The digest that the state names.
+        digest: Digest,
+        /// The version of the root that came with it.
+        found: u64,
+    },
+    /// The root rules another fleet.
+    #[error("the root is of fleet {found}, the device of fleet {wanted}")]
+    Fleet {
+        /// The device's fleet.
+        wanted: FleetId,
+        /// The root's.
+        found: FleetId,
+    },
+}
+
+impl Coded for RestoreError {
+    fn code(&self) -> Code {
+        match self {
+            RestoreError::Format { .. } => code::update::STATE_FORMAT,
+            RestoreError::Root { .. } | RestoreError::Fleet { .. } => code::update::STATE_MISMATCH,
+        }
+    }
+}
+
+impl Device {
+    /// A device with its committed state, the root that the state names, and the stored documents
+    /// ([`DeviceState::documents`]), each under the digest it is stored by. Documents that are absent
+    /// or damaged are fetched again.
+    ///
+    /// # Errors
+    /// State, root and identity do not belong together.
+    pub fn restore(
+        identity: Identity,
+        state: DeviceState,
+        root: TrustedRoot,
+        documents: impl IntoIterator<Item = (Digest, Vec<u8>)>,
+    ) -> Result<Device, RestoreError> {
+        if state.format != STATE_FORMAT {
+            return Err(RestoreError::Format { found: state.format });
+        }
+        if (state.root_version, state.root_digest) != (root.version(), root.digest()) {
+            let (wanted, digest) = (state.root_version, state.root_digest);
+            return Err(RestoreError::Root { wanted, digest, found: root.version() });
+        }
+        if identity.fleet != *root.fleet() {
+            let (wanted, found) = (identity.fleet, root.fleet().clone());
+            return Err(RestoreError::Fleet { wanted, found });
+        }
+        let mut device = Device {
+            identity,
+            state,
+            root,
+            deployments: Deployments::default(),
+            kept: Kept::default(),
+            releases: BTreeMap::new(),
+            live: BTreeMap::new(),
+            refusals: Refusals::default(),
+            attested_until_ms: None,
+            root_expiry_told: false,
+            lost: Vec::new(),
+        };
+        device.recall(&documents.into_iter().collect());
+        Ok(device)
+    }
+
+    fn recall(&mut self, documents: &BTreeMap<Digest, Vec<u8>>) {
+        let deployment = |audience: &Audience| {
+            let digest = self.state.accepted(audience)?.digest?;
+            Verified::<Deployment>::recalled(documents.get(&digest)?, digest).ok()
+        };
+        let channel = deployment(&Audience::Channel(self.state.channel.clone()));
+        let device = deployment(&Audience::Device(self.identity.device.clone()));
+        self.deployments = Deployments { channel, device };
+        for installed in self.state.models.iter().flat_map(ModelState::installed) {
+            let digest = installed.release;
+            let stored =
+                documents.get(&digest).map(|envelope| Verified::<Release>::recalled(envelope, digest));
+            match stored {
+                Some(Ok(release)) => {
+                    self.releases.insert(digest, release);
+                }
+                Some(Err(_)) | None => self.lost.push(digest),
+            }
+        }
+    }
+
+    /// Takes one event and says what to do about it.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
+        let mut out = Out::default();
+        match event {
+            Event::Started => self.started(now, &mut out),
+            Event::Stopping => self.stopping(&mut out),
+            Event::RootArrived { envelope } => self.root_arrived(now, &envelope, &mut out),
+            Event::DeploymentArrived { audience, envelope } => {
+                self.deployment_arrived(now, &audience, &envelope, &mut out);
+            }
+            Event::ReleaseArrived { digest, envelope } => {
+                self.release_arrived(now, digest, &envelope, &mut out)
+            }
+            Event::BlobsArrived { release } => {
+                self.release_event(now, release, install::ReleaseEvent::BlobsArrived, &mut out);
+            }
+            Event::TransferFailed { release, code, detail } => {
+                self.release_event(
+                    now,
+                    release,
+                    install::ReleaseEvent::TransferFailed { code, detail },
+                    &mut out,
+                );
+            }
+            Event::Prepared { release } => {
+                self.release_event(now, release, install::ReleaseEvent::Prepared, &mut out);
+            }
+            Event::PrepareFailed { release, fault, code, detail } => {
+                let event = install::ReleaseEvent::PrepareFailed { fault, code, detail };
+                self.release_event(now, release, event, &mut out);
+            }
+            Event::Observed { release, served, failed } => {
+                self.release_event(
+                    now,
+                    release,
+                    install::ReleaseEvent::Observed { served, failed },
+                    &mut out,
+                );
+            }
+            Event::Crashed { release, code, detail } => {
+                self.release_event(now, release, install::ReleaseEvent::Crashed { code, detail }, &mut out);
+            }
+            Event::Ticked => self.ticked(now, &mut out),
+        }
+        self.finish(out)
+    }
+
+    fn finish(&mut self, out: Out) -> Vec<Action> {
+        let named = out.cleans_up().then(|| self.named());
+        out.into_actions(named)
+    }
+
+    /// Documents and blobs that the state names; unnamed release documents are forgotten.
+    fn named(&mut self) -> (Vec<Digest>, Vec<Digest>) {
+        let documents = self.state.documents();
+        let wanted = self.wanted_releases();
+        self.releases.retain(|digest, _| documents.contains(digest) || wanted.contains(digest));
+        let mut blobs = Vec::new();
+        for installed in self.state.models.iter().flat_map(ModelState::installed) {
+            blobs.push(installed.artifact);
+            if let Some(release) = self.releases.get(&installed.release) {
+                blobs.extend(live::blobs(release).map(|blob| blob.digest));
+            }
+        }
+        blobs.sort_unstable();
+        blobs.dedup();
+        (documents, blobs)
+    }
+
+    /// What is to be committed at `Persist`.
+    pub fn state(&self) -> &DeviceState {
+        &self.state
+    }
+
+    /// Who this is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The trusted root.
+    pub fn root(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    /// A release's document, if the device has it.
+    pub fn release(&self, digest: &Digest) -> Option<&Verified<Release>> {
+        self.releases.get(digest)
+    }
+
+    /// The release that requests to a model go to, in this boot.
+    pub fn serving(&self, model: &ModelName) -> Option<Digest> {
+        self.live.get(model)?.running
+    }
+
+    /// How often to report health, in seconds: the device's own deployment first, then the channel's;
+    /// `None` before the first deployment.
+    pub fn report_interval_s(&self) -> Option<u32> {
+        let deployment = self.deployments.device.as_ref().or(self.deployments.channel.as_ref())?;
+        Some(deployment.report_interval_s)
+    }
+
+    /// What the wall clock is worth.
+    pub fn clock(&self, now: Now) -> Clock {
+        let echoed = self.attested_until_ms.is_some_and(|until| now.monotonic_ms < until);
+        Clock::judge(now.wall_unix_s, self.state.t_low_unix_s, echoed)
+    }
+
+    /// What was refused in this boot, by code.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// The audiences whose deployments the device follows.
+    pub fn audiences(&self) -> Vec<Audience> {
+        alloc::vec![
+            Audience::Device(self.identity.device.clone()),
+            Audience::Channel(self.state.channel.clone()),
+        ]
+    }
+
+    fn ground(&self, now: Now) -> Ground<'_> {
+        Ground {
+            identity: &self.identity,
+            state: &self.state,
+            root: &self.root,
+            clock: self.clock(now),
+            wall_unix_s: now.wall_unix_s,
+        }
+    }
+
+    fn refuse(&mut self, now: Now, what: Subject, refusal: &Refusal, out: &mut Out) {
+        let counted = refusal.code().id;
+        let told_as = if let Refusal::Prepare { code, .. } = refusal { code.as_str() } else { counted };
+        if let Some(count) = self.refusals.note(counted, told_as, &what, now.monotonic_ms) {
+            let (code, detail) = (told_as.to_string(), refusal.to_string());
+            out.report(Occurrence::Refused { code, detail, what, count });
+        }
+    }
+
+    fn alarm(&mut self, now: Now, code: Code, detail: String, what: Subject, out: &mut Out) {
+        if self.refusals.note(code.id, code.id, &what, now.monotonic_ms).is_some() {
+            out.report(Occurrence::Alarm { code: code.id.to_string(), detail, what });
+        }
+    }
+
+    fn model_mut(&mut self, model: &ModelName) -> Option<&mut ModelState> {
+        self.state.models.iter_mut().find(|state| state.model == *model)
+    }
+
+    fn model_names(&self) -> Vec<ModelName> {
+        self.state.models.iter().map(|state| state.model.clone()).collect()
+    }
+
+    fn attest(&mut self, now: Now) {
+        self.attested_until_ms = Some(now.monotonic_ms.saturating_add(ATTESTED_MS));
+    }
+}
