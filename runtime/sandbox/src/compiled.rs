@@ -1,0 +1,91 @@
+//! A model as machine code, from which any number of instances is made.
+
+use core::fmt;
+use std::sync::Arc;
+
+use dunlin_abi::Card;
+use dunlin_core::Digest;
+use wasmtime::InstancePre;
+
+use crate::call::CallError;
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::inspect::Summary;
+use crate::instance::Instance;
+use crate::limits::Limits;
+
+/// Machine code of one model. Cheap to clone and free to share between threads.
+#[derive(Clone)]
+pub struct CompiledModel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    template: InstancePre<Host>,
+    digest: Digest,
+    summary: Summary,
+    limits: Limits,
+    /// The deadline of every call, in ticks of the engine.
+    deadline_ticks: u64,
+}
+
+impl CompiledModel {
+    pub(crate) fn new(
+        engine: Engine,
+        template: InstancePre<Host>,
+        digest: Digest,
+        summary: Summary,
+        limits: Limits,
+    ) -> Self {
+        let deadline_ticks = engine.ticks(limits.deadline);
+        CompiledModel { inner: Arc::new(Inner { engine, template, digest, summary, limits, deadline_ticks }) }
+    }
+
+    /// What the model says of itself.
+    pub fn card(&self) -> &Card {
+        &self.inner.summary.card
+    }
+
+    /// What was read from the module.
+    pub fn summary(&self) -> &Summary {
+        &self.inner.summary
+    }
+
+    /// The sha256 of the artifact.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// What each instance may take.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Makes an instance with a memory of its own and initialises it. Weights are mapped, not copied,
+    /// so that this takes microseconds: it is the way back after a trap.
+    ///
+    /// # Errors
+    /// Initialisation fails in any way that a call can, or a tensor lies where none may.
+    pub fn instantiate(&self) -> Result<Instance, CallError> {
+        Instance::new(self.clone())
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn deadline_ticks(&self) -> u64 {
+        self.inner.deadline_ticks
+    }
+
+    pub(crate) fn template(&self) -> &InstancePre<Host> {
+        &self.inner.template
+    }
+}
+
+impl fmt::Debug for CompiledModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledModel").field("digest", &self.digest()).finish_non_exhaustive()
+    }
+}

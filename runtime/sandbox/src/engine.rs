@@ -1,0 +1,151 @@
+//! One wasmtime engine: how models are compiled, and the clock that stops them.
+
+use core::num::NonZeroUsize;
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use dunlin_core::code::{self, Code, Coded};
+use wasmtime::{Config, Linker, Module};
+
+use crate::admission::AdmittedModel;
+use crate::compiled::CompiledModel;
+use crate::host::{self, Host};
+use crate::limits::MAX_STACK_BYTES;
+use crate::ticker::Ticker;
+
+/// How an engine compiles and ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// How often running models are compared with their deadlines, and so by how much one may pass
+    /// its own. The tick costs a wake-up of a thread while models run, and nothing while none does.
+    pub tick: Duration,
+    /// Whether one model is compiled on all cores, or on the caller's alone.
+    pub parallel_compilation: bool,
+}
+
+impl Default for EngineConfig {
+    /// 10 ms: a hundred wake-ups a second while a model runs, too few to show in its latency, and
+    /// deadlines are there to end what is stuck, not to schedule. Compiles on all cores.
+    fn default() -> Self {
+        EngineConfig { tick: Duration::from_millis(10), parallel_compilation: true }
+    }
+}
+
+/// Compiles models and keeps their time. Cheap to clone; the clock stops with the last clone and the
+/// last model that was compiled by it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<Host>,
+    ticker: Ticker,
+    tick: Duration,
+}
+
+impl Engine {
+    /// Starts an engine and its clock.
+    ///
+    /// # Errors
+    /// wasmtime does not know this machine, or no thread can be started.
+    pub fn new(config: EngineConfig) -> Result<Engine, CompileError> {
+        let engine = |error: wasmtime::Error| CompileError::Engine(format!("{error:#}"));
+        let wasmtime = wasmtime::Engine::new(&settings(&config)).map_err(engine)?;
+        let linker = host::linker(&wasmtime).map_err(engine)?;
+        // A tick of zero would be a busy loop.
+        let tick = config.tick.max(Duration::from_micros(100));
+        let ticking = wasmtime.clone();
+        let ticker = Ticker::start(tick, move || ticking.increment_epoch()).map_err(CompileError::Clock)?;
+        Ok(Engine { inner: Arc::new(Inner { wasmtime, linker, ticker, tick }) })
+    }
+
+    /// Compiles an admitted model to machine code. Takes tens of milliseconds for a model whose code
+    /// has tens of kilobytes; weights cost nothing here.
+    ///
+    /// # Errors
+    /// Cranelift gives up on the code.
+    pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
+        let (artifact, summary, limits) = model.into_parts();
+        let refused = |error: wasmtime::Error| CompileError::Compile(format!("{error:#}"));
+        let module = Module::new(&self.inner.wasmtime, artifact.bytes()).map_err(refused)?;
+        let template = self.inner.linker.instantiate_pre(&module).map_err(refused)?;
+        Ok(CompiledModel::new(self.clone(), template, artifact.digest(), summary, limits))
+    }
+
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.inner.ticker
+    }
+
+    /// A deadline in ticks, rounded up, and one more: the first tick may come at once.
+    pub(crate) fn ticks(&self, deadline: Duration) -> u64 {
+        let ticks = deadline.as_nanos().div_ceil(self.inner.tick.as_nanos());
+        // Half of the range is for ever, and adding the epoch to it does not overflow.
+        u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner.wasmtime
+    }
+}
+
+/// wasmtime's settings. Admission has validated the module with fewer features than these; what can
+/// be turned off here is turned off once more.
+fn settings(config: &EngineConfig) -> Config {
+    let mut settings = Config::new();
+    settings
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .max_wasm_stack(MAX_STACK_BYTES as usize)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(8))
+        .parallel_compilation(config.parallel_compilation)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(true)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_extended_const(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
+    settings
+}
+
+/// Why no machine code was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// wasmtime cannot work here.
+    #[error("the WebAssembly engine cannot start on this machine: {0}")]
+    Engine(String),
+    /// The thread of the clock cannot be started.
+    #[error("the clock for deadlines cannot start: {0}; the machine may be out of threads or memory")]
+    Clock(#[source] io::Error),
+    /// The compiler gave up.
+    #[error("the module was admitted but cannot be compiled: {0}")]
+    Compile(String),
+}
+
+impl Coded for CompileError {
+    fn code(&self) -> Code {
+        match self {
+            CompileError::Engine(_) | CompileError::Clock(_) => code::module::ENGINE,
+            CompileError::Compile(_) => code::module::COMPILE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_rounded_up_to_ticks() {
+        let engine = Engine::new(EngineConfig::default()).unwrap();
+        assert_eq!(engine.ticks(Duration::from_millis(10)), 2);
+        assert_eq!(engine.ticks(Duration::from_millis(11)), 3);
+        assert_eq!(engine.ticks(Duration::ZERO), 1);
+        assert!(engine.ticks(Duration::MAX) > 1 << 60);
+    }
+}

@@ -1,0 +1,60 @@
+//! Names of functions for error messages, taken from the module's `name` section.
+//!
+//! The section is the guest's own word and may be damaged: whatever cannot be read leaves a function
+//! with its index alone. It is read only once an error needs it.
+
+use wasmparser::{KnownCustom, Name, Parser, Payload};
+
+/// The most characters of a guest's text in an error message.
+const MAX_CHARS: usize = 120;
+
+/// ` in function 7 ("dense_3")`, or without the name where there is none.
+pub(crate) fn place(bytes: &[u8], index: u32) -> String {
+    match lookup(bytes, index) {
+        Some(name) => format!(" in function {index} ({})", quoted(name)),
+        None => format!(" in function {index}"),
+    }
+}
+
+/// A guest's text for an error message: quoted, escaped and cut.
+pub(crate) fn quoted(text: &str) -> String {
+    let cut: String = text.chars().take(MAX_CHARS).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("{cut:?}{dots}")
+}
+
+fn lookup(bytes: &[u8], index: u32) -> Option<&str> {
+    let sections = Parser::new(0).parse_all(bytes).filter_map(|payload| match payload {
+        Ok(Payload::CustomSection(custom)) => Some(custom),
+        Ok(_) | Err(_) => None,
+    });
+    for custom in sections {
+        let KnownCustom::Name(names) = custom.as_known() else { continue };
+        for subsection in names {
+            let Ok(Name::Function(functions)) = subsection else { continue };
+            if let Some(naming) = functions.into_iter().map_while(Result::ok).find(|n| n.index == index) {
+                return Some(naming.name);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_function_is_told_by_its_name() {
+        let module = wat::parse_str("(module (func) (func $dense))").unwrap();
+        assert_eq!(place(&module, 1), r#" in function 1 ("dense")"#);
+        assert_eq!(place(&module, 0), " in function 0");
+        assert_eq!(place(b"rubbish", 0), " in function 0");
+    }
+
+    #[test]
+    fn text_of_a_guest_is_escaped_and_cut() {
+        assert_eq!(quoted("a\u{1b}[2J"), r#""a\u{1b}[2J""#);
+        assert_eq!(quoted(&"x".repeat(500)).chars().count(), MAX_CHARS + 3);
+    }
+}

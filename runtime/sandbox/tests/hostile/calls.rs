@@ -1,0 +1,321 @@
+//! Models that run, and what they may do to their host: nothing but fail.
+
+use std::time::{Duration, Instant};
+
+use dunlin_core::code::Coded as _;
+use dunlin_sandbox::{CallError, validate_output};
+use proptest::prelude::*;
+
+use crate::guest::{CARD, Guest, bytes_of};
+
+#[test]
+fn a_batch_goes_in_and_its_sums_come_out() {
+    let mut instance = Guest::default().instance().unwrap();
+    let input = bytes_of(&[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0, 0.5, 0.5, 0.0, 0.0]);
+    instance.input_mut(0).unwrap().copy_from_slice(&input);
+    instance.infer(3).unwrap();
+    assert_eq!(instance.output(0, 3).unwrap(), bytes_of(&[10.0, 100.0, 1.0]));
+    assert_eq!(instance.output(0, 1).unwrap(), bytes_of(&[10.0]));
+    assert_eq!(instance.output_shape(0, 2).unwrap(), [2, 1]);
+    assert_eq!(instance.input(0).unwrap(), input);
+    assert_eq!(instance.memory_bytes(), 65_536);
+    // One sample: the others' outputs are old, and not to be had.
+    instance.infer(1).unwrap();
+    assert_eq!(instance.output(0, 2), Err(CallError::Batch { samples: 2, most: 1 }));
+}
+
+#[test]
+fn what_is_not_there_is_an_error() {
+    let mut instance = Guest::default().instance().unwrap();
+    for samples in [0, 4, u32::MAX] {
+        assert_eq!(instance.infer(samples), Err(CallError::Batch { samples, most: 3 }));
+    }
+    assert_eq!(instance.output(0, 1), Err(CallError::Batch { samples: 1, most: 0 }));
+    instance.infer(1).unwrap();
+    let missing = |kind| Err(CallError::TensorIndex { kind, index: 1, count: 1 });
+    assert_eq!(instance.output(1, 1), missing("output"));
+    assert_eq!(instance.input(1), missing("input"));
+    assert!(instance.input_mut(1).is_err());
+}
+
+#[test]
+fn instances_share_nothing() {
+    let model = Guest::default().compiled();
+    let (mut a, b) = (model.instantiate().unwrap(), model.instantiate().unwrap());
+    a.input_mut(0).unwrap().fill(7);
+    assert!(b.input(0).unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn instances_move_between_threads() {
+    let model = Guest::default().compiled();
+    let mut instance = model.instantiate().unwrap();
+    instance.input_mut(0).unwrap()[..16].copy_from_slice(&bytes_of(&[1.0; 4]));
+    let mut instance =
+        std::thread::spawn(move || instance.infer(1).map(|()| instance)).join().unwrap().unwrap();
+    assert_eq!(instance.output(0, 1).unwrap(), bytes_of(&[4.0]));
+    instance.reset().unwrap();
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&model);
+}
+
+#[test]
+fn an_infinite_loop_is_stopped_and_the_next_instance_works() {
+    let deadline = Duration::from_millis(300);
+    // Input 0 decides: 1 loops for ever.
+    let model = Guest::inferring(
+        "(loop $l (br_if $l (f32.eq (f32.load (i32.const 1024)) (f32.const 1)))) (i32.const 0)",
+    )
+    .compiled_within(deadline);
+    let mut instance = model.instantiate().unwrap();
+    instance.infer(1).unwrap();
+    instance.input_mut(0).unwrap()[..4].copy_from_slice(&1f32.to_le_bytes());
+    let start = Instant::now();
+    assert_eq!(instance.infer(1), Err(CallError::Deadline { deadline }));
+    assert!(start.elapsed() >= deadline);
+    assert!(instance.is_poisoned());
+    assert_eq!(instance.infer(1), Err(CallError::Poisoned));
+    assert_eq!(instance.reset(), Err(CallError::Poisoned));
+    assert_eq!(instance.input(0), Err(CallError::Poisoned));
+    assert_eq!(instance.output(0, 1), Err(CallError::Poisoned));
+    model.instantiate().unwrap().infer(1).unwrap();
+}
+
+#[test]
+fn every_way_into_the_guest_has_a_deadline() {
+    let forever = "(loop $l (br $l))";
+    for guest in [
+        Guest::with(&format!(r#"(func (export "_initialize") {forever})"#)),
+        Guest::with(&format!(r#"(func (export "dunlin_init") (result i32) {forever} unreachable)"#)),
+        Guest::with(&format!(r#"(func (export "dunlin_error") (result i32) {forever} unreachable)"#)),
+        Guest { input: format!("{forever} unreachable"), ..Guest::default() },
+        Guest { output: format!("{forever} unreachable"), ..Guest::default() },
+    ] {
+        let model = guest.compiled_within(Duration::from_millis(20));
+        assert_eq!(model.instantiate().unwrap_err().code().id, "model-deadline");
+    }
+}
+
+#[test]
+fn infinite_recursion_is_an_error() {
+    let mut instance = Guest::inferring("(call $infer (local.get $n))").instance().unwrap();
+    let error = instance.infer(1).unwrap_err();
+    assert!(matches!(&error, CallError::Stack { place, .. } if place.contains("infer")), "{error}");
+    assert_eq!(instance.infer(1), Err(CallError::Poisoned));
+}
+
+#[test]
+fn memory_grows_to_the_limit_and_not_beyond() {
+    // From 1 page to 16 works, the 17th does not, and the model lives on.
+    let guest = Guest::inferring(
+        "(if (i32.ne (memory.grow (i32.const 15)) (i32.const 1)) (then unreachable))
+         (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+         (i32.const 0)",
+    );
+    let mut instance = guest.instance().unwrap();
+    instance.infer(1).unwrap();
+    assert_eq!(instance.memory_bytes(), 1 << 20);
+    assert_eq!(instance.output(0, 1).unwrap().len(), 4);
+}
+
+#[test]
+fn a_trap_for_lack_of_memory_says_so() {
+    let guest = Guest::inferring("(drop (memory.grow (i32.const 1000))) unreachable");
+    let error = guest.instance().unwrap().infer(1).unwrap_err();
+    let (wanted, limit) = (1001 * 65_536, 1 << 20);
+    assert!(matches!(error, CallError::OutOfMemory { wanted: w, limit: l, .. } if (w, l) == (wanted, limit)));
+}
+
+#[test]
+fn data_outside_of_memory_stops_instantiation() {
+    let error = Guest::with(r#"(data (i32.const 65535) "ab")"#).instance().unwrap_err();
+    assert_eq!(error.code().id, "model-trap", "{error}");
+}
+
+#[test]
+fn statuses_are_told_apart() {
+    for (status, expected) in [
+        (0, Ok(())),
+        (1, Err(CallError::Model { status: 1 })),
+        (255, Err(CallError::Model { status: 255 })),
+        (256, Err(CallError::ReservedStatus { status: 256 })),
+        (-1, Err(CallError::ReservedStatus { status: -1 })),
+        (i32::MIN, Err(CallError::ReservedStatus { status: i32::MIN })),
+    ] {
+        let mut instance = Guest::inferring(&format!("(i32.const {status})")).instance().unwrap();
+        assert_eq!(instance.infer(1), expected);
+        assert!(!instance.is_poisoned());
+        assert_eq!(instance.output(0, 1).is_ok(), expected.is_ok());
+        let init = format!(r#"(func (export "dunlin_init") (result i32) (i32.const {status}))"#);
+        assert_eq!(Guest::with(&init).instance().map(|_| ()), expected);
+    }
+}
+
+#[test]
+fn start_up_runs_once_and_in_order() {
+    let extra = r#"(global $steps (mut i32) (i32.const 0))
+        (func $step (param i32)
+            (global.set $steps (i32.add (i32.mul (global.get $steps) (i32.const 10)) (local.get 0))))
+        (func (export "_initialize") (call $step (i32.const 1)))
+        (func (export "dunlin_init") (result i32) (call $step (i32.const 2)) (i32.const 0))
+        (func (export "dunlin_reset") (call $step (i32.const 5)))"#;
+    let guest = Guest {
+        input: "(call $step (i32.const 3)) (i32.const 1024)".into(),
+        output: "(call $step (i32.const 4)) (i32.const 2048)".into(),
+        infer: "(i32.store (i32.const 2048) (global.get $steps)) (i32.const 0)".into(),
+        ..Guest::with(extra)
+    };
+    let mut instance = guest.instance().unwrap();
+    for steps in [1234i32, 12345] {
+        instance.infer(1).unwrap();
+        assert_eq!(instance.output(0, 1).unwrap(), steps.to_le_bytes());
+        instance.reset().unwrap();
+    }
+}
+
+#[test]
+fn a_trap_tells_kind_place_and_the_models_own_words() {
+    let say = |address: u32, data: &str| Guest {
+        infer: "unreachable".into(),
+        ..Guest::with(&format!(r#"(func (export "dunlin_error") (result i32) (i32.const {address})) {data}"#))
+    };
+    let message = |guest: Guest| match guest.instance().unwrap().infer(1).unwrap_err() {
+        CallError::Trap { kind, place, message } => {
+            assert!(kind.contains("unreachable"), "{kind}");
+            assert!(place.contains(r#""infer""#), "{place}");
+            message
+        }
+        other => panic!("{other}"),
+    };
+    let text = |length: &str, text: &str| format!(r#"(data (i32.const 4096) "{length}{text}")"#);
+    let good = say(4096, &text(r"\07\00\00\00", r"bad \1b[m..."));
+    assert_eq!(message(good).as_deref(), Some(r"bad \u{1b}[m"));
+    assert_eq!(message(say(4096, &text(r"\00\01\00\00", &"x".repeat(256)))), Some("x".repeat(256)));
+    assert_eq!(message(say(4096, &text(r"\01\01\00\00", &"x".repeat(257)))), None, "too long");
+    assert_eq!(message(say(4096, &text(r"\ff\ff\ff\ff", ""))), None, "too long by far");
+    let reach = r#"(data (i32.const 65528) "\05\00\00\00abcd")"#;
+    assert_eq!(message(say(65_528, reach)), None, "the text leads outside of memory");
+    for outside in [65_533, 65_536, u32::MAX] {
+        assert_eq!(message(say(outside, "")), None);
+    }
+    assert_eq!(message(Guest::inferring("unreachable")), None);
+}
+
+#[test]
+fn data_dependent_axes_are_read_and_checked() {
+    let guest = |dim: &str| Guest {
+        card: CARD
+            .replace(r#"["n", 1]"#, r#"[{"max": 4}, 2]"#)
+            .replace(r#""max_batch": 3"#, r#""max_batch": 1"#),
+        infer: "(f32.store (i32.const 2052) (f32.const 7)) (i32.const 0)".into(),
+        ..Guest::with(&format!(
+            r#"(func (export "dunlin_dim") (param $output i32) (param $axis i32) (result i32) {dim})"#
+        ))
+    };
+    // Output 0, axis 0: 3 + 0 + 0.
+    let mut instance =
+        guest("(i32.add (i32.const 3) (i32.add (local.get $output) (local.get $axis)))").instance().unwrap();
+    instance.infer(1).unwrap();
+    assert_eq!(instance.output_shape(0, 1).unwrap(), [3, 2]);
+    assert_eq!(instance.output(0, 1).unwrap(), bytes_of(&[0.0, 7.0, 0.0, 0.0, 0.0, 0.0]));
+    let mut none = guest("(i32.const 0)").instance().unwrap();
+    none.infer(1).unwrap();
+    assert!(none.output(0, 1).unwrap().is_empty());
+    for extent in [5, -1] {
+        let error = guest(&format!("(i32.const {extent})")).instance().unwrap().infer(1).unwrap_err();
+        assert_eq!(error, CallError::Dim { output: "sum".into(), axis: 0, extent, max: 4 });
+    }
+}
+
+#[test]
+fn bad_addresses_are_typed_errors() {
+    // Input: 3 samples of 16 bytes; output: 3 of 4; memory: 65,536.
+    for (input, output, code) in [
+        (65_488u32, 0, None),
+        (65_504, 0, Some("outside")),
+        (1028, 2048, Some("aligned")),
+        (65_536, 0, Some("outside")),
+        (0xFFFF_FFF0, 0, Some("outside")),
+        (0xFFFF_FFFF, 0, Some("aligned")),
+        (1024, 1024, Some("overlap")),
+        (1024, 1056, Some("overlap")),
+        (1024, 1072, None),
+        (1040, 1024, None),
+    ] {
+        let guest = Guest {
+            input: format!("(i32.const {input})"),
+            output: format!("(i32.const {output})"),
+            ..Guest::default()
+        };
+        match (guest.instance(), code) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => {
+                assert_eq!(error.code().id, "model-pointer");
+                assert!(error.to_string().contains(part), "{error}");
+            }
+            (result, _) => panic!("{input:#x} {output:#x}: {:?}", result.map(|_| ())),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn no_address_reaches_outside(
+        input in prop_oneof![any::<u32>(), 0u32..70_000, (0u32..4200).prop_map(|n| n * 16)],
+        output in prop_oneof![any::<u32>(), 0u32..70_000, (0u32..4200).prop_map(|n| n * 16)],
+    ) {
+        let guest = Guest {
+            input: format!("(i32.const {input})"),
+            output: format!("(i32.const {output})"),
+            infer: "(i32.const 0)".into(),
+            ..Guest::default()
+        };
+        let good = |at: u32, bytes: u64| at.is_multiple_of(16) && u64::from(at) + bytes <= 65_536;
+        let (i, o) = (u64::from(input), u64::from(output));
+        let expected = good(input, 48) && good(output, 12) && (i + 48 <= o || o + 12 <= i);
+        match guest.instance() {
+            Ok(mut instance) => {
+                prop_assert!(expected);
+                instance.input_mut(0).unwrap().fill(1);
+                instance.infer(3).unwrap();
+                prop_assert_eq!(instance.output(0, 3).unwrap(), [0u8; 12]);
+            }
+            Err(error) => {
+                prop_assert!(!expected);
+                prop_assert_eq!(error.code().id, "model-pointer");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_is_found_by_validation() {
+    let guest = Guest::inferring("(f32.store (i32.const 2048) (f32.const nan)) (i32.const 0)");
+    let mut instance = guest.instance().unwrap();
+    instance.infer(1).unwrap();
+    let spec = &instance.card().outputs[0];
+    let error = validate_output(spec, true, None, instance.output(0, 1).unwrap()).unwrap_err();
+    assert_eq!(error.code().id, "model-output-not-finite");
+    assert!(error.to_string().contains(r#"element 0 of output "sum" is NaN"#), "{error}");
+}
+
+#[test]
+fn relaxed_simd_and_calls_through_the_table_run() {
+    let guest = Guest {
+        card: CARD.replacen('{', r#"{"simd": "relaxed", "#, 1),
+        infer: "(f32.store (i32.const 2048) (f32x4.extract_lane 0
+                (call_indirect (param v128) (result v128) (v128.load (i32.const 1024)) (i32.const 1))))
+            (i32.const 0)"
+            .into(),
+        ..Guest::with(
+            "(table 2 2 funcref) (elem (i32.const 1) $twice)
+             (func $twice (param v128) (result v128)
+                (f32x4.relaxed_madd (local.get 0) (f32x4.splat (f32.const 2)) (f32x4.splat (f32.const 1))))",
+        )
+    };
+    let mut instance = guest.instance().unwrap();
+    instance.input_mut(0).unwrap()[..4].copy_from_slice(&20f32.to_le_bytes());
+    instance.infer(1).unwrap();
+    assert_eq!(instance.output(0, 1).unwrap(), bytes_of(&[41.0]));
+}
