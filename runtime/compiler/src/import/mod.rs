@@ -1,0 +1,326 @@
+//! ONNX in, [`Graph`] out: the bytes are decoded, checked and translated node by node.
+//!
+//! Nothing here trusts the file. Sizes are checked before anything of that size is allocated, names
+//! must be unique, and every tensor must have been made before it is read, which rules out cycles.
+//! Nodes that cannot be translated are collected, so that one run tells all of them.
+
+// Generated: see the header of the file.
+#[rustfmt::skip]
+#[allow(missing_docs)]
+pub(crate) mod onnx;
+mod input;
+mod tensor;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use dunlin_abi::DType;
+use prost::Message as _;
+
+use crate::constant::Constant;
+use crate::error::{CompileError, Unsupported};
+use crate::graph::{Graph, Output, ValueId};
+use crate::op::{self, Refusal};
+use crate::{MAX_ONNX_BYTES, Options};
+use onnx::{GraphProto, ModelProto, NodeProto};
+
+pub(crate) use input::dtype;
+pub(crate) use tensor::constant as tensor_constant;
+
+/// The opset versions whose operators are known.
+const OPSETS: (i64, i64) = (7, 28);
+/// The file format's versions that are known.
+const IR_VERSIONS: (i64, i64) = (3, 14);
+
+/// The most nodes: planning the arena takes time by the square of their number.
+const MAX_NODES: u64 = 1 << 15;
+
+/// What an import gives.
+pub(crate) struct Imported {
+    /// The model.
+    pub(crate) graph: Graph,
+    /// How often each operator occurs in the file.
+    pub(crate) operators: BTreeMap<String, u32>,
+    /// What a person should know about the file.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Whether the domain is ONNX's own, which has two spellings.
+pub(crate) fn is_onnx_domain(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// Reads an ONNX file.
+pub(crate) fn import(bytes: &[u8], options: &Options) -> Result<Imported, CompileError> {
+    let (actual, limit) = (bytes.len() as u64, MAX_ONNX_BYTES);
+    if actual > limit {
+        return Err(CompileError::TooLarge {
+            what: "the ONNX file".to_string(),
+            actual,
+            limit,
+            unit: "bytes",
+        });
+    }
+    let model = ModelProto::decode(bytes)
+        .map_err(|error| CompileError::Malformed(format!("not the protobuf of a model ({error})")))?;
+    let opset = opset(&model)?;
+    let Some(graph) = &model.graph else {
+        return Err(CompileError::Malformed("the file has no graph".to_string()));
+    };
+    let mut importer = Importer::new(graph, opset);
+    importer.initializers()?;
+    importer.inputs(options)?;
+    importer.nodes()?;
+    importer.outputs()
+}
+
+/// The version of ONNX's own operators.
+fn opset(model: &ModelProto) -> Result<i64, CompileError> {
+    let check = |what, actual, (least, most): (i64, i64)| {
+        if (least..=most).contains(&actual) {
+            Ok(actual)
+        } else {
+            Err(CompileError::Version { what, actual, least, most })
+        }
+    };
+    check("ONNX IR version", model.ir_version(), IR_VERSIONS)?;
+    let mut own = model.opset_import.iter().filter(|entry| is_onnx_domain(entry.domain()));
+    match (own.next(), own.next()) {
+        (Some(entry), None) => check("opset", entry.version(), OPSETS),
+        (None, _) => {
+            Err(CompileError::Malformed("the file imports no opset of ONNX's own domain".to_string()))
+        }
+        (Some(_), Some(_)) => {
+            Err(CompileError::Malformed("the file imports ONNX's own opset twice".to_string()))
+        }
+    }
+}
+
+/// The name by which people find a node again.
+pub(crate) fn node_name(node: &NodeProto) -> &str {
+    match node.name() {
+        "" => node.output.first().map_or("", String::as_str),
+        name => name,
+    }
+}
+
+/// The state of one import.
+struct Importer<'a> {
+    proto: &'a GraphProto,
+    opset: i64,
+    graph: Graph,
+    /// What each name means so far; `None` for what a refused node would have made.
+    names: HashMap<&'a str, Option<ValueId>>,
+    refused: Vec<Unsupported>,
+    operators: BTreeMap<String, u32>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Importer<'a> {
+    fn new(proto: &'a GraphProto, opset: i64) -> Self {
+        Importer {
+            proto,
+            opset,
+            graph: Graph::default(),
+            names: HashMap::new(),
+            refused: Vec::new(),
+            operators: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Gives a name its meaning; a name has one.
+    fn define(&mut self, name: &'a str, value: Option<ValueId>) -> Result<(), CompileError> {
+        match self.names.insert(name, value) {
+            None => Ok(()),
+            Some(_) => Err(CompileError::Malformed(format!("two tensors are named {name:?}"))),
+        }
+    }
+
+    /// Reads the initialisers that anything uses.
+    fn initializers(&mut self) -> Result<(), CompileError> {
+        if let Some(sparse) = self.proto.sparse_initializer.first() {
+            let name = sparse.values.as_ref().map_or("", |values| values.name());
+            return Err(CompileError::Malformed(format!(
+                "tensor {name:?} is a sparse initialiser, which is not supported; store it dense"
+            )));
+        }
+        let node_inputs = self.proto.node.iter().flat_map(|node| &node.input);
+        let outputs = self.proto.output.iter().filter_map(|output| output.name.as_ref());
+        let used: HashSet<&str> = node_inputs.chain(outputs).map(String::as_str).collect();
+        for tensor in &self.proto.initializer {
+            let name = tensor.name();
+            if name.is_empty() {
+                return Err(CompileError::Malformed("an initialiser has no name".to_string()));
+            }
+            let value = if used.contains(name) {
+                let constant = tensor_constant(tensor, name)?;
+                Some(self.graph.add_constant(name, constant))
+            } else {
+                None
+            };
+            self.define(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Declares what the host writes. An input with an initialiser of its name is that constant.
+    fn inputs(&mut self, options: &Options) -> Result<(), CompileError> {
+        let mut seen = HashSet::new();
+        for input in &self.proto.input {
+            if !seen.insert(input.name()) {
+                return Err(CompileError::Malformed(format!("two inputs are named {:?}", input.name())));
+            }
+        }
+        let free: Vec<_> =
+            self.proto.input.iter().filter(|input| !self.names.contains_key(input.name())).collect();
+        input::check_options(&free, options)?;
+        let constant_of = |name: &str| options.constants.iter().find(|(option, _)| option == name);
+        let (bound, free): (Vec<_>, Vec<_>) =
+            free.into_iter().partition(|input| constant_of(input.name()).is_some());
+        for input in bound {
+            if let Some((_, constant)) = constant_of(input.name()) {
+                let constant: Constant = input::bind(input, constant)?;
+                let id = self.graph.add_constant(input.name(), constant);
+                self.define(input.name(), Some(id))?;
+            }
+        }
+        for (input, value) in free.iter().zip(input::declare(&free, options)?) {
+            let id = self.graph.add_value(value);
+            self.graph.inputs.push(id);
+            self.define(input.name(), Some(id))?;
+        }
+        Ok(())
+    }
+
+    /// Translates every node, in order.
+    fn nodes(&mut self) -> Result<(), CompileError> {
+        let proto = self.proto;
+        let (actual, limit) = (proto.node.len() as u64, MAX_NODES);
+        if actual > limit {
+            return Err(CompileError::TooLarge {
+                what: "the graph".to_string(),
+                actual,
+                limit,
+                unit: "nodes",
+            });
+        }
+        for node in &proto.node {
+            *self.operators.entry(node.op_type().to_string()).or_default() += 1;
+            let value = self.node(node)?;
+            let mut outputs = node.output.iter().map(String::as_str);
+            match outputs.next() {
+                Some(name) if !name.is_empty() => self.define(name, value)?,
+                Some(_) | None => {
+                    return Err(CompileError::Malformed(format!(
+                        "node {:?} ({}) makes nothing",
+                        node_name(node),
+                        node.op_type()
+                    )));
+                }
+            }
+            for further in outputs.filter(|name| !name.is_empty()) {
+                self.define(further, None)?;
+            }
+        }
+        if self.refused.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(self.refused.clone())) }
+    }
+
+    /// Translates one node; `None` if it, or one that it depends on, was refused.
+    fn node(&mut self, node: &'a NodeProto) -> Result<Option<ValueId>, CompileError> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        let mut complete = true;
+        for name in &node.input {
+            inputs.push(match (name.as_str(), self.names.get(name.as_str())) {
+                ("", _) => None,
+                (_, Some(Some(id))) => Some(*id),
+                (_, Some(None)) if self.refused.is_empty() => return Err(self.further_output(name)),
+                (_, Some(None)) => {
+                    complete = false;
+                    None
+                }
+                (_, None) => return Err(self.undefined(node, name)),
+            });
+        }
+        let result = match op::find(node) {
+            Ok(operator) if complete => {
+                op::lower(operator, node, inputs, &mut self.graph, self.opset).map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(refusal) => Err(refusal),
+        };
+        result.or_else(|refusal| match refusal {
+            Refusal::Unsupported { reason, remedy } => {
+                self.refused.push(unsupported(node, reason, remedy));
+                Ok(None)
+            }
+            Refusal::Malformed(reason) => Err(CompileError::Malformed(format!(
+                "node {:?} ({}): {reason}",
+                node_name(node),
+                node.op_type()
+            ))),
+            Refusal::Compile(error) => Err(error),
+        })
+    }
+
+    /// A node reads a name that nothing made before: a typing error, a wrong order or a cycle.
+    fn undefined(&self, node: &NodeProto, name: &str) -> CompileError {
+        let maker = self.proto.node.iter().find(|other| other.output.iter().any(|output| output == name));
+        let node = node_name(node);
+        CompileError::Malformed(match maker {
+            Some(maker) => format!(
+                "node {node:?} reads {name:?}, which only node {:?} makes, at the same place or later: \
+                 the nodes are not sorted, or form a cycle",
+                node_name(maker)
+            ),
+            None => format!("node {node:?} reads {name:?}, which no input, initialiser or node defines"),
+        })
+    }
+
+    /// Something reads `name`, which is a second output of a node; no operator here computes those.
+    fn further_output(&self, name: &str) -> CompileError {
+        let maker = self.proto.node.iter().find(|node| node.output.iter().any(|output| output == name));
+        let reason = format!("its further output {name:?} is read, and only first outputs are computed");
+        let remedy = "export the model for inference, where such outputs are not read".to_string();
+        CompileError::Unsupported(maker.map(|node| unsupported(node, reason, remedy)).into_iter().collect())
+    }
+
+    /// Declares what the host reads.
+    fn outputs(mut self) -> Result<Imported, CompileError> {
+        if self.proto.output.is_empty() {
+            return Err(CompileError::Malformed("the graph has no outputs".to_string()));
+        }
+        for output in &self.proto.output {
+            let name = output.name();
+            let value = match self.names.get(name).copied() {
+                Some(Some(value)) => value,
+                Some(None) => return Err(self.further_output(name)),
+                None => return Err(CompileError::Malformed(format!("nothing makes the output {name:?}"))),
+            };
+            let (dtype, shape) = (self.graph.value(value).dtype, self.graph.value(value).shape.clone());
+            if dtype != DType::F32 {
+                let wanted = "outputs are float32";
+                return Err(CompileError::DType {
+                    tensor: name.to_string(),
+                    dtype: dtype.to_string(),
+                    wanted,
+                });
+            }
+            if let Some(declared) = input::contradiction(output, &shape) {
+                self.warnings.push(format!(
+                    "output {name:?} is declared as {declared}, but the nodes make {shape}, which is used"
+                ));
+            }
+            self.graph.outputs.push(Output { name: name.to_string(), shape, value });
+        }
+        Ok(Imported { graph: self.graph, operators: self.operators, warnings: self.warnings })
+    }
+}
+
+/// A line of the report about a node.
+fn unsupported(node: &NodeProto, reason: String, remedy: String) -> Unsupported {
+    let operator = match node.domain() {
+        domain if is_onnx_domain(domain) => node.op_type().to_string(),
+        domain => format!("{domain}.{}", node.op_type()),
+    };
+    Unsupported { operator, node: node_name(node).to_string(), reason, remedy }
+}

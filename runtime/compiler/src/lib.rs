@@ -1,0 +1,121 @@
+//! ONNX in, WebAssembly out: a model becomes one module, bytes to bytes.
+//!
+//! The way of a model: `import` decodes and checks the file and builds the typed `graph` with the
+//! operators of `op`; `passes` make it smaller; `memory` and `arena` give every tensor a place;
+//! `emit` writes the code. Nothing here reads a clock, a file or luck: the same bytes and options
+//! give the same module on every host. A file from anywhere may be given: it is refused, never a panic.
+//! `docs/compiler.md` tells why the kernels look as they do.
+
+mod arena;
+mod card;
+mod constant;
+mod emit;
+mod error;
+mod graph;
+mod import;
+mod memory;
+mod op;
+mod passes;
+
+use dunlin_abi::{Card, Simd};
+
+pub use constant::{Constant, ConstantData};
+pub use error::{CompileError, Unsupported};
+
+/// The largest ONNX file, in bytes.
+pub const MAX_ONNX_BYTES: u64 = 1 << 30;
+/// The largest tensor, in bytes, and in elements for constants in the file.
+pub const MAX_TENSOR_BYTES: u64 = 1 << 30;
+/// The most elements of all constants together, those that folding makes included.
+pub const MAX_CONSTANT_ELEMENTS: u64 = 1 << 28;
+
+/// How to compile.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shapes for inputs with symbolic axes: all axes, or all but the first, which then stays the batch.
+    pub inputs: Vec<(String, Vec<u32>)>,
+    /// Inputs that become constants.
+    pub constants: Vec<(String, Constant)>,
+    /// The most samples of one call, at least 1; more than 1 only with a symbolic first axis.
+    pub max_batch: u32,
+    /// The most that the code may use of SIMD.
+    pub simd: Simd,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { inputs: Vec::new(), constants: Vec::new(), max_batch: 1, simd: Simd::Relaxed }
+    }
+}
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The module.
+    pub wasm: Vec<u8>,
+    /// What is to be said about it.
+    pub report: Report,
+}
+
+/// What a compilation has to say.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    /// The card in the module.
+    pub card: Card,
+    /// The operators of the ONNX file, by name, and how often each occurs.
+    pub operators: Vec<(String, u32)>,
+    /// Multiply-accumulates of one sample.
+    pub macs: u64,
+    /// Numbers in the weights, without padding.
+    pub parameters: u64,
+    /// Bytes of the data segments.
+    pub weight_bytes: u64,
+    /// Bytes of inputs, outputs and intermediates.
+    pub arena_bytes: u64,
+    /// Bytes of the functions.
+    pub code_bytes: u64,
+    /// Bytes of the module.
+    pub module_bytes: u64,
+    /// What a person should know about the model.
+    pub warnings: Vec<String>,
+}
+
+/// Compiles an ONNX model.
+///
+/// # Errors
+/// The file is malformed, too large or of an unknown version; it has operators that cannot be
+/// translated, all of which are named in one [`CompileError::Unsupported`]; or the options do not fit.
+pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError> {
+    if !(1..=dunlin_abi::MAX_BATCH).contains(&options.max_batch) {
+        let (batch, most) = (options.max_batch, dunlin_abi::MAX_BATCH);
+        return Err(CompileError::Option(format!("max_batch is {batch}, it must be 1 to {most}")));
+    }
+    let import::Imported { mut graph, operators, warnings } = import::import(onnx, options)?;
+    passes::run(&mut graph);
+    let memory = memory::Memory::plan(&graph, options.max_batch, emit::code::lanes(options.simd))?;
+    let emitted = emit::module::Emitted::emit(&graph, &memory, options.max_batch, options.simd)?;
+    let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);
+    let code_bytes = emitted.code_bytes();
+    let wasm = emitted.into_module(&card, &memory)?;
+    validate(&wasm)?;
+    let report = Report {
+        card,
+        operators: operators.into_iter().collect(),
+        macs: graph.macs(),
+        parameters: memory.parameters,
+        weight_bytes: memory.segments.iter().map(|segment| segment.bytes.len() as u64).sum(),
+        arena_bytes: memory.arena_bytes.into(),
+        code_bytes,
+        module_bytes: wasm.len() as u64,
+        warnings,
+    };
+    Ok(Compiled { wasm, report })
+}
+
+/// Checks what was written with a validator that did not write it.
+fn validate(wasm: &[u8]) -> Result<(), CompileError> {
+    use wasmparser::WasmFeatures;
+    let features = WasmFeatures::WASM1 | WasmFeatures::SIMD | WasmFeatures::RELAXED_SIMD;
+    let mut validator = wasmparser::Validator::new_with_features(features);
+    validator.validate_all(wasm).map(|_| ()).map_err(|error| CompileError::Fault(error.to_string()))
+}

@@ -1,0 +1,19 @@
+//! Removes nodes whose results nothing reads.
+
+use crate::graph::Graph;
+
+/// Keeps what the outputs need, from the last node to the first.
+pub(super) fn remove(graph: &mut Graph) {
+    let mut needed = vec![false; graph.values.len()];
+    for output in &graph.outputs {
+        needed[output.value.0] = true;
+    }
+    for node in graph.nodes.iter().rev() {
+        if needed[node.output.0] {
+            for input in &node.inputs {
+                needed[input.0] = true;
+            }
+        }
+    }
+    graph.nodes.retain(|node| needed[node.output.0]);
+}
