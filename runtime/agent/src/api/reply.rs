@@ -1,0 +1,250 @@
+//! Answers of the API as JSON: metadata, and tensors whose floats are the shortest text that reads back
+//! to the same bits.
+
+use dunlin_abi::{DType, Dim, Meaning, TensorSpec};
+use serde::Serialize;
+use serde::ser::{Error as _, SerializeSeq as _, Serializer};
+
+use super::datatype;
+use super::error::ApiError;
+use crate::data::{Description, Inferred, Tensor};
+
+#[derive(Serialize)]
+pub(super) struct Live {
+    pub live: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Ready {
+    pub ready: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Server {
+    pub name: &'static str,
+    pub version: &'static str,
+    pub extensions: [&'static str; 0],
+    pub models: Vec<String>,
+}
+
+/// `GET /v2/models/NAME`. The protocol's fields, and ours behind them.
+#[derive(Serialize)]
+pub(super) struct Model {
+    name: String,
+    versions: [String; 1],
+    platform: &'static str,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+    release: String,
+    artifact: String,
+    producer: String,
+    max_batch: u32,
+    max_samples: u32,
+}
+
+#[derive(Serialize)]
+struct TensorMetadata {
+    name: String,
+    datatype: &'static str,
+    /// -1 for the batch and for axes that depend on the data.
+    shape: Vec<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meaning: Option<Meaning>,
+}
+
+impl From<Description> for Model {
+    fn from(description: Description) -> Model {
+        let card = description.card;
+        Model {
+            name: description.model.to_string(),
+            versions: [description.version],
+            platform: "dunlin_wasm",
+            inputs: card.inputs.into_iter().map(TensorMetadata::from).collect(),
+            outputs: card.outputs.into_iter().map(TensorMetadata::from).collect(),
+            release: description.release.to_string(),
+            artifact: description.artifact.to_string(),
+            producer: card.producer,
+            max_batch: card.max_batch,
+            max_samples: description.max_samples,
+        }
+    }
+}
+
+impl From<TensorSpec> for TensorMetadata {
+    fn from(spec: TensorSpec) -> TensorMetadata {
+        let extent = |dim: &Dim| match dim {
+            Dim::Fixed(extent) => i64::from(*extent),
+            Dim::Batch | Dim::AtMost(_) => -1,
+        };
+        TensorMetadata {
+            datatype: datatype::name(spec.dtype),
+            shape: spec.shape.iter().map(extent).collect(),
+            name: spec.name,
+            unit: spec.unit,
+            range: spec.range,
+            labels: spec.labels,
+            meaning: spec.meaning,
+        }
+    }
+}
+
+/// `POST /v2/models/NAME/infer`.
+#[derive(Serialize)]
+struct Answer<'a> {
+    model_name: &'a str,
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    parameters: AnswerParameters,
+    outputs: Vec<Output<'a>>,
+}
+
+#[derive(Serialize)]
+struct AnswerParameters {
+    release: String,
+    queued_us: u64,
+    called_us: u64,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: &'a [u32],
+    data: Data<'a>,
+}
+
+/// The elements of a tensor.
+struct Data<'a>(&'a Tensor);
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = &self.0.bytes;
+        let mut array = serializer.serialize_seq(None)?;
+        macro_rules! elements {
+            ($type:ty) => {
+                for element in bytes.as_chunks().0 {
+                    array.serialize_element(&<$type>::from_le_bytes(*element))?;
+                }
+            };
+        }
+        macro_rules! floats {
+            ($type:ty) => {
+                for element in bytes.as_chunks().0 {
+                    let value = <$type>::from_le_bytes(*element);
+                    if !value.is_finite() {
+                        return Err(S::Error::custom("not finite"));
+                    }
+                    array.serialize_element(&value)?;
+                }
+            };
+        }
+        match self.0.dtype {
+            DType::F32 => floats!(f32),
+            DType::F64 => floats!(f64),
+            DType::I8 => elements!(i8),
+            DType::U8 => elements!(u8),
+            DType::I16 => elements!(i16),
+            DType::U16 => elements!(u16),
+            DType::I32 => elements!(i32),
+            DType::U32 => elements!(u32),
+            DType::I64 => elements!(i64),
+            DType::U64 => elements!(u64),
+            DType::Bool => {
+                for byte in bytes {
+                    array.serialize_element(&(*byte != 0))?;
+                }
+            }
+        }
+        array.end()
+    }
+}
+
+/// The outputs of an inference as JSON: the named ones in the order of the names, else all.
+///
+/// # Errors
+/// A wanted output is not there, or holds what JSON cannot carry.
+pub(super) fn answer(
+    model: &str,
+    id: Option<&str>,
+    wanted: Option<&[String]>,
+    inferred: &Inferred,
+) -> Result<Vec<u8>, ApiError> {
+    let tensors = select(wanted, &inferred.outputs)?;
+    let parameters = AnswerParameters {
+        release: inferred.release.to_string(),
+        queued_us: inferred.queued_us,
+        called_us: inferred.called_us,
+    };
+    let outputs = tensors.iter().map(|tensor| output(tensor)).collect();
+    let answer = Answer { model_name: model, model_version: &inferred.version, id, parameters, outputs };
+    serde_json::to_vec(&answer).map_err(|_| {
+        let bad = tensors.iter().find(|tensor| serde_json::to_vec(&Data(tensor)).is_err());
+        ApiError::NotJson(bad.map(|tensor| tensor.name.clone()).unwrap_or_default())
+    })
+}
+
+fn output(tensor: &Tensor) -> Output<'_> {
+    let Tensor { name, dtype, shape, .. } = tensor;
+    Output { name, datatype: datatype::name(*dtype), shape, data: Data(tensor) }
+}
+
+fn select<'a>(wanted: Option<&[String]>, outputs: &'a [Tensor]) -> Result<Vec<&'a Tensor>, ApiError> {
+    let Some(wanted) = wanted else { return Ok(outputs.iter().collect()) };
+    let find = |name: &String| {
+        outputs
+            .iter()
+            .find(|output| output.name == *name)
+            .ok_or_else(|| unknown(name, outputs.iter().map(|o| &*o.name)))
+    };
+    wanted.iter().map(find).collect()
+}
+
+/// A name that is none of the model's outputs.
+pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> ApiError {
+    ApiError::Output { name: super::body::cut(name), known: known.collect::<Vec<_>>().join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_core::Digest;
+    use dunlin_core::code::Coded as _;
+
+    fn inferred(values: &[f32]) -> Inferred {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let length = u32::try_from(values.len()).unwrap();
+        let bools = Tensor { name: "b".into(), dtype: DType::Bool, shape: vec![2], bytes: vec![1, 0] };
+        Inferred {
+            release: Digest::of(b"release"),
+            version: "1.0.0".into(),
+            outputs: vec![Tensor { name: "y".into(), dtype: DType::F32, shape: vec![length], bytes }, bools],
+            queued_us: 1,
+            called_us: 2,
+        }
+    }
+
+    #[test]
+    fn floats_are_the_shortest_text_that_reads_back() {
+        let json = answer("m", Some("7"), None, &inferred(&[0.1, 1e-30, 3.0, 16_777_216.0])).unwrap();
+        let json = String::from_utf8(json).unwrap();
+        assert!(json.contains(r#""data":[0.1,1e-30,3.0,16777216.0]"#), "{json}");
+        assert!(json.contains(r#""id":"7""#) && json.contains(r#""data":[true,false]"#), "{json}");
+    }
+
+    #[test]
+    fn nan_is_never_sent_and_only_what_is_wanted() {
+        let error = answer("m", None, None, &inferred(&[1.0, f32::NAN])).unwrap_err();
+        assert_eq!(error, ApiError::NotJson("y".into()));
+        let json = answer("m", None, Some(&["b".into()]), &inferred(&[f32::NAN])).unwrap();
+        assert!(!String::from_utf8(json).unwrap().contains("\"y\""));
+        let error = answer("m", None, Some(&["z".into()]), &inferred(&[1.0])).unwrap_err();
+        assert_eq!(error.code().id, "output-unknown");
+    }
+}

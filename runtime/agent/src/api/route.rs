@@ -1,0 +1,165 @@
+//! The paths of the API and what each does.
+
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use bytes::Bytes;
+
+use super::error::ApiError;
+use super::{body, datatype, host, reply};
+use crate::data::{DataError, DataPlane, Description, Infer};
+
+/// A body must come to its end in this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Names, shapes and punctuation of a request around its elements.
+const ENVELOPE_BYTES: usize = 16 * 1024;
+
+/// Longer bodies are parsed beside the tasks of the runtime, which also keep the link to the broker.
+const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
+
+#[derive(Clone)]
+struct Api {
+    data: DataPlane,
+    max_body_bytes: usize,
+}
+
+/// All paths, behind the check of the host.
+pub(super) fn router(data: DataPlane, max_body_bytes: usize) -> Router {
+    Router::new()
+        .route("/v2", get(server))
+        .route("/v2/health/live", get(live))
+        .route("/v2/health/ready", get(ready))
+        .route("/v2/models/{model}", get(model))
+        .route("/v2/models/{model}/ready", get(model_ready))
+        .route("/v2/models/{model}/infer", post(infer))
+        .fallback(async || ApiError::Route)
+        .method_not_allowed_fallback(async || ApiError::Method)
+        .layer(middleware::from_fn(host::only_local))
+        .with_state(Api { data, max_body_bytes })
+}
+
+async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
+    let models = api.data.list().await?.into_iter().map(|known| known.model.to_string()).collect();
+    Ok(Json(reply::Server { name: "dunlin", version: env!("CARGO_PKG_VERSION"), extensions: [], models }))
+}
+
+async fn live() -> Json<reply::Live> {
+    Json(reply::Live { live: true })
+}
+
+async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
+    let ready = api.data.list().await?.iter().any(|known| known.serves.is_some());
+    Ok(readiness(ready))
+}
+
+async fn model(State(api): State<Api>, Path(model): Path<String>) -> Result<Json<reply::Model>, ApiError> {
+    Ok(Json(api.data.describe(&model).await?.into()))
+}
+
+async fn model_ready(State(api): State<Api>, Path(model): Path<String>) -> Result<Response, ApiError> {
+    match api.data.describe(&model).await {
+        Ok(_) => Ok(readiness(true)),
+        Err(DataError::NotReady(_)) => Ok(readiness(false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn readiness(ready: bool) -> Response {
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(reply::Ready { ready })).into_response()
+}
+
+async fn infer(
+    State(api): State<Api>,
+    Path(model): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let description = api.data.describe(&model).await?;
+    check_content_type(request.headers())?;
+    let most = body_bound(&description).min(api.max_body_bytes);
+    let content = read(request, most).await?;
+    let body::Request { id, inputs, outputs } = parse(content).await?;
+    for name in outputs.iter().flatten() {
+        let mut known = description.card.outputs.iter().map(|output| output.name.as_str());
+        if !known.any(|known| known == name) {
+            return Err(reply::unknown(name, description.card.outputs.iter().map(|output| &*output.name)));
+        }
+    }
+    let inferred = api.data.infer(Infer { model: description.model, inputs }).await?;
+    let json = reply::answer(&model, id.as_deref(), outputs.as_deref(), &inferred)?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response())
+}
+
+/// JSON, or nothing said. A browser lets any page send other types without asking first, and clients
+/// that send binary tensors say so by a header of their own.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key("inference-header-content-length") {
+        return Err(ApiError::ContentType("binary tensors"));
+    }
+    let json = headers.get(CONTENT_TYPE).is_none_or(|value| {
+        let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
+    });
+    if json { Ok(()) } else { Err(ApiError::ContentType("another type")) }
+}
+
+/// What the most samples need in JSON at worst; the rule stands in the head of `api`.
+fn body_bound(description: &Description) -> usize {
+    let card = &description.card;
+    let sample = card.inputs.iter().fold(0usize, |sum, input| {
+        let elements = input.sample_elements().and_then(|count| usize::try_from(count).ok());
+        sum.saturating_add(elements.unwrap_or(usize::MAX).saturating_mul(datatype::json_bytes(input.dtype)))
+    });
+    let samples = usize::try_from(description.max_samples).unwrap_or(usize::MAX);
+    sample.saturating_mul(samples).saturating_add(ENVELOPE_BYTES)
+}
+
+/// The whole body. One that announces too much is refused before any of it is read.
+async fn read(mut request: Request, most: usize) -> Result<Bytes, ApiError> {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let announced = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|announced| announced > most) {
+        return Err(ApiError::TooLarge { most });
+    }
+    DefaultBodyLimit::max(most).apply(&mut request);
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::TooLarge { most }),
+        Ok(Err(_)) => Err(ApiError::Json("its transfer was broken off or is malformed".into())),
+        Err(_) => Err(ApiError::Slow(BODY_TIMEOUT)),
+    }
+}
+
+async fn parse(content: Bytes) -> Result<body::Request, ApiError> {
+    if content.len() <= PARSED_IN_PLACE_BYTES {
+        return body::parse(&content);
+    }
+    let parsed = tokio::task::spawn_blocking(move || body::parse(&content)).await;
+    parsed.map_err(|error| DataError::Ended(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_is_taken_and_it_need_not_be_announced() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))])
+        };
+        assert!(check_content_type(&HeaderMap::new()).is_ok());
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert!(check_content_type(&headers("content-type", good)).is_ok(), "{good}");
+        }
+        for bad in ["text/plain", "application/octet-stream", "", "application/jsonx"] {
+            assert!(check_content_type(&headers("content-type", bad)).is_err(), "{bad}");
+        }
+        assert!(check_content_type(&headers("inference-header-content-length", "10")).is_err());
+    }
+}

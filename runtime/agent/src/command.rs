@@ -1,0 +1,232 @@
+//! The agent's command line, which `dunlind` and `dunlin agent` share.
+//!
+//! `run` (also without a verb) runs the agent until SIGTERM or ctrl-c, and logs to standard error;
+//! `check-config` prints the effective configuration; `state` prints what a device runs, also while
+//! its agent does. Exit codes are those of `docs/errors.md`.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use dunlin_core::code::Coded as _;
+use dunlin_core::update::{DeviceState, Installed, ModelState, Stage};
+
+use crate::config::Config;
+use crate::control;
+use crate::error::AgentError;
+use crate::store;
+
+/// The arguments of the agent.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct Arguments {
+    /// The configuration file of the device
+    #[arg(long, global = true, value_name = "FILE", default_value = "agent.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Run until SIGTERM or ctrl-c (the default)
+    Run,
+    /// Check the configuration and print it with every default
+    CheckConfig,
+    /// Print what the device runs and trusts; works while the agent runs
+    State {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The agent of a Dunlin device: pulls signed models over MQTT, runs them, and reports.
+#[derive(Parser)]
+#[command(
+    name = "dunlind",
+    version,
+    after_help = "Examples:\n  dunlind --config /etc/dunlin/agent.toml\n  \
+    dunlind check-config --config agent.toml\n  dunlind state --json"
+)]
+struct Program {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+/// `dunlind`: parses the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    match run(Program::parse().arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.code();
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error[{code}]: {error}\n  to do: {}", code.remedy);
+            ExitCode::from(code.class.exit_code())
+        }
+    }
+}
+
+/// Does what the arguments say; `run` returns when the agent was ended in order.
+///
+/// # Errors
+/// See [`AgentError`].
+pub fn run(arguments: Arguments) -> Result<(), AgentError> {
+    let config = Config::load(&arguments.config)?;
+    match arguments.verb {
+        None | Some(Verb::Run) => run_agent(config),
+        Some(Verb::CheckConfig) => print(&config.to_toml()?),
+        Some(Verb::State { json }) => state(&config, json),
+    }
+}
+
+fn run_agent(config: Config) -> Result<(), AgentError> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Another subscriber may be in place where the agent is embedded.
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let _ = log.with_writer(std::io::stderr).try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| AgentError::system("async runtime", &error))?;
+    runtime.block_on(control::run(config))
+}
+
+fn state(config: &Config, json: bool) -> Result<(), AgentError> {
+    let Some(state) = store::read_state(&config.state_dir)? else {
+        let text = if json { "null\n" } else { "the agent has not run yet: there is no state\n" };
+        return print(text);
+    };
+    if json {
+        let text =
+            serde_json::to_string_pretty(&state).map_err(|error| AgentError::system("JSON", &error))?;
+        return print(&format!("{text}\n"));
+    }
+    print(&describe(config, &state))
+}
+
+/// The state, for a person.
+fn describe(config: &Config, state: &DeviceState) -> String {
+    let mut text = format!(
+        "device {} of fleet {}, channel {}\nroot {} ({}), deploy epoch {}, started {} times\n",
+        config.device,
+        config.fleet,
+        state.channel,
+        state.root_version,
+        state.root_digest.short(),
+        state.deploy_epoch,
+        state.boots
+    );
+    for accepted in &state.sequences {
+        let deployment = accepted.digest.map_or_else(|| String::from("enrolled"), |digest| digest.short());
+        let _ = writeln!(
+            text,
+            "deployment for {}: sequence {} ({deployment})",
+            accepted.audience, accepted.sequence
+        );
+    }
+    for model in &state.models {
+        describe_model(model, &mut text);
+    }
+    if state.models.is_empty() {
+        text.push_str("no model is installed\n");
+    }
+    for bad in &state.bad {
+        let _ = writeln!(text, "failed here before: release {}", bad.short());
+    }
+    text
+}
+
+fn describe_model(model: &ModelState, text: &mut String) {
+    let release = |installed: &Installed| {
+        format!(
+            "{} (counter {}, release {})",
+            installed.version,
+            installed.counter,
+            installed.release.short()
+        )
+    };
+    let _ = writeln!(text, "model {}, floor {}", model.model, model.floor);
+    if let Some(active) = &model.active {
+        let _ = writeln!(text, "  active    {}", release(active));
+    }
+    if let Some(next) = &model.next {
+        let stage = match next.stage {
+            Stage::Fetching => "fetching ",
+            Stage::Preparing => "preparing",
+            Stage::Trial { .. } => "in trial ",
+        };
+        let _ = writeln!(text, "  {stage} {}", release(&next.installed));
+    }
+    if let Some(previous) = &model.previous {
+        let _ = writeln!(text, "  previous  {}", release(previous));
+    }
+}
+
+fn print(text: &str) -> Result<(), AgentError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| AgentError::system("standard output", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_core::Digest;
+
+    #[test]
+    fn the_verbs_are_read() {
+        let parse = |words: &[&str]| Program::try_parse_from(words).map(|program| program.arguments);
+        let bare = parse(&["dunlind"]).unwrap();
+        assert!(bare.verb.is_none() && bare.config.as_os_str() == "agent.toml");
+        let state = parse(&["dunlind", "state", "--json", "--config", "x.toml"]).unwrap();
+        assert!(
+            matches!(state.verb, Some(Verb::State { json: true })) && state.config.as_os_str() == "x.toml"
+        );
+        assert!(matches!(parse(&["dunlind", "check-config"]).unwrap().verb, Some(Verb::CheckConfig)));
+        assert!(parse(&["dunlind", "dance"]).is_err());
+    }
+
+    #[test]
+    fn a_state_reads_like_a_report() {
+        let config =
+            Config::parse("fleet = \"f\"\ndevice = \"d\"\n[broker]\nurl = \"mqtt://localhost\"\n").unwrap();
+        let installed = |counter| Installed {
+            release: Digest::of(b"r"),
+            artifact: Digest::of(b"a"),
+            counter,
+            version: format!("1.0.{counter}"),
+        };
+        let state = DeviceState {
+            format: 1,
+            boots: 2,
+            root_version: 1,
+            root_digest: Digest::of(b""),
+            deploy_epoch: 1,
+            t_low_unix_s: 0,
+            channel: "stable".parse().unwrap(),
+            sequences: vec![],
+            models: vec![ModelState {
+                model: "digits".parse().unwrap(),
+                floor: 1,
+                active: Some(installed(1)),
+                previous: None,
+                next: Some(dunlin_core::update::Next {
+                    installed: installed(2),
+                    stage: Stage::Trial { starts: 0 },
+                }),
+            }],
+            bad: vec![],
+        };
+        let text = describe(&config, &state);
+        assert!(text.starts_with("device d of fleet f, channel stable\nroot 1 ("), "{text}");
+        assert!(text.contains("model digits, floor 1\n  active    1.0.1 (counter 1,"), "{text}");
+        assert!(text.contains("  in trial  1.0.2 (counter 2,"), "{text}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The configuration file of a device, `agent.toml`: strict, with units in the names of its keys.
+//!
+//! Unknown keys are errors, and an error names the file, the line, the key and what was wanted; it
+//! never repeats a value, which might hold a password. Relative paths start at the folder of the
+//! file. Key and password files must be readable by their owner alone. Every key is enforced by the
+//! agent; `docs/config.md` describes each, and a test holds the two together.
+
+mod error;
+mod file;
+mod value;
+
+pub use error::ConfigError;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dunlin_core::id::{DeviceId, FleetId};
+use dunlin_core::transfer::TransferConfig;
+use dunlin_mqtt::{BrokerUrl, LinkConfig, Secret};
+use serde::{Deserialize, Serialize};
+
+use value::{bounded, bounded_option, loopback, serialize_url, url};
+
+/// The configuration of an agent, checked.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// This device.
+    pub device: DeviceId,
+    /// The folder of the device's state; made where it is missing. After loading an absolute path.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// The root of trust that the device was enrolled with. After loading an absolute path.
+    #[serde(default = "default_root_file")]
+    pub root_file: PathBuf,
+    /// Where the device's state starts from, its channel included. After loading an absolute path.
+    #[serde(default = "default_enrolment_file")]
+    pub enrolment_file: PathBuf,
+    /// The device's secret key, mode 0600. After loading an absolute path.
+    #[serde(default = "default_key_file")]
+    pub key_file: PathBuf,
+    /// The broker.
+    pub broker: Broker,
+    /// The local inference API.
+    #[serde(default)]
+    pub api: Api,
+    /// The device's own bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Pulling of artifacts.
+    #[serde(default)]
+    pub pull: Pull,
+    /// Reports.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// How the broker is reached.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// `mqtt://[user@]host[:port]`.
+    #[serde(deserialize_with = "url", serialize_with = "serialize_url")]
+    pub url: BrokerUrl,
+    /// The file with the password of the URL's user, mode 0600. After loading an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The interval of pings; a dead broker is noticed after two.
+    #[serde(default = "default_keep_alive_s", deserialize_with = "bounded::<_, u16, 1, 65_535>")]
+    pub keep_alive_s: u16,
+    /// The first connection is made after a random share of this.
+    #[serde(default = "default_first_connect_jitter_s", deserialize_with = "bounded::<_, u32, 0, 86_400>")]
+    pub first_connect_jitter_s: u32,
+}
+
+/// The local inference API.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Where it listens; a loopback address.
+    #[serde(deserialize_with = "loopback")]
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 65_535>")]
+    pub max_connections: u32,
+    /// The longest body of a request, whatever the model's contract would allow.
+    #[serde(deserialize_with = "bounded::<_, u64, 4_096, 1_073_741_824>")]
+    pub max_body_bytes: u64,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Api {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
+            max_connections: 256,
+            max_body_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The device's own bounds on every model; the lower of these and the signed release wins.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Linear memory of one instance; a whole number of pages of 64 KiB is reached at most.
+    #[serde(deserialize_with = "bounded::<_, u64, 65_536, 4_294_967_296>")]
+    pub memory_bytes: u64,
+    /// Time of one call.
+    #[serde(deserialize_with = "bounded::<_, u64, 1, 60_000_000>")]
+    pub deadline_us: u64,
+    /// Requests that may wait for one model; more are answered with 503.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 65_536>")]
+    pub queue_requests: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { memory_bytes: 1 << 32, deadline_us: 60_000_000, queue_requests: 64 }
+    }
+}
+
+/// Pulling of artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pull {
+    /// Chunks that are asked for at a time.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 64>")]
+    pub window_chunks: u32,
+    /// A chunk that has not come after this is asked for again.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 3_600>")]
+    pub chunk_timeout_s: u32,
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Pull { window_chunks: 8, chunk_timeout_s: 10 }
+    }
+}
+
+/// Reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// The interval of health and drift reports, instead of the one in the signed deployment.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded_option::<_, u32, 1, 86_400>"
+    )]
+    pub report_interval_s: Option<u32>,
+}
+
+fn default_state_dir() -> PathBuf {
+    PathBuf::from("state")
+}
+
+fn default_root_file() -> PathBuf {
+    PathBuf::from("root.json")
+}
+
+fn default_enrolment_file() -> PathBuf {
+    PathBuf::from("enrolment.json")
+}
+
+fn default_key_file() -> PathBuf {
+    PathBuf::from("device.key")
+}
+
+const fn default_keep_alive_s() -> u16 {
+    30
+}
+
+const fn default_first_connect_jitter_s() -> u32 {
+    30
+}
+
+impl Config {
+    /// Reads a file, checks it, makes its paths absolute and checks the modes of the secret files.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = file::read_text(path)?;
+        let mut config = Config::parse(&text).map_err(|error| error.in_file(path))?;
+        let folder = file::folder_of(path)?;
+        let Config { state_dir, root_file, enrolment_file, key_file, broker, .. } = &mut config;
+        let places = [state_dir, root_file, enrolment_file, key_file];
+        for place in places.into_iter().chain(broker.password_file.as_mut()) {
+            *place = folder.join(&*place);
+        }
+        file::check_secret(&config.key_file, "key_file")?;
+        if let Some(password_file) = &config.broker.password_file {
+            file::check_secret(password_file, "broker.password_file")?;
+        }
+        Ok(config)
+    }
+
+    /// Parses and checks the text of a file, without looking at any other file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Text`] with line, key and what was wanted.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|error| error::locate(text, &error))?;
+        if config.broker.password_file.is_some() && config.broker.url.user().is_none() {
+            return Err(error::at_key(
+                text,
+                "broker.password_file",
+                "a user in broker.url, as in mqtt://user@host: a password belongs to a user",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The effective configuration as a file: every key with its value, defaults included.
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Render(error.to_string()))
+    }
+
+    /// The broker's password, read anew, without the newline at its end.
+    ///
+    /// # Errors
+    /// The file cannot be read, others may read it, or it is empty.
+    pub fn password(&self) -> Result<Option<Secret>, ConfigError> {
+        self.broker.password_file.as_deref().map(file::read_password).transpose()
+    }
+
+    /// How the link to the broker is set up; the will is the caller's to add. Reads the password anew.
+    ///
+    /// # Errors
+    /// The password file cannot be used.
+    pub fn link(&self, client_id: impl Into<String>) -> Result<LinkConfig, ConfigError> {
+        let broker = &self.broker;
+        let user = broker.url.user().map(str::to_string);
+        Ok(LinkConfig {
+            credentials: user.zip(self.password()?),
+            keep_alive: Duration::from_secs(broker.keep_alive_s.into()),
+            first_connect_jitter: Duration::from_secs(broker.first_connect_jitter_s.into()),
+            ..LinkConfig::new(broker.url.clone(), client_id)
+        })
+    }
+
+    /// How artifacts are pulled.
+    pub fn transfer(&self) -> TransferConfig {
+        TransferConfig {
+            window: usize::try_from(self.pull.window_chunks).unwrap_or(usize::MAX),
+            chunk_timeout_ms: u64::from(self.pull.chunk_timeout_s) * 1000,
+            ..TransferConfig::default()
+        }
+    }
+
+    /// What the data plane shall hold every model to.
+    pub fn policy(&self) -> crate::data::Policy {
+        crate::data::Policy {
+            memory_bytes: self.limits.memory_bytes,
+            deadline_us: self.limits.deadline_us,
+            queue_requests: usize::try_from(self.limits.queue_requests).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What the local inference API may take.
+    pub fn api(&self) -> crate::api::ApiConfig {
+        crate::api::ApiConfig {
+            listen: self.api.listen,
+            max_connections: usize::try_from(self.api.max_connections).unwrap_or(usize::MAX),
+            max_body_bytes: usize::try_from(self.api.max_body_bytes).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

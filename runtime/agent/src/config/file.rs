@@ -1,0 +1,61 @@
+//! Reading of the configuration's files: bounded, and secret ones only where nobody else can read them.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use dunlin_mqtt::Secret;
+
+use super::ConfigError;
+
+/// A configuration or password file is shorter than this.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> ConfigError {
+    let path = path.to_path_buf();
+    move |error| ConfigError::File { path, error: error.to_string() }
+}
+
+/// The text of a file of at most 64 KiB.
+pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed(path))?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed(path))?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE_BYTES) {
+        Ok(text)
+    } else {
+        Err(ConfigError::File {
+            path: path.to_path_buf(),
+            error: format!("it is longer than {MAX_FILE_BYTES} bytes"),
+        })
+    }
+}
+
+/// The absolute folder of a file.
+pub(super) fn folder_of(path: &Path) -> Result<PathBuf, ConfigError> {
+    let path = std::path::absolute(path).map_err(failed(path))?;
+    Ok(path.parent().unwrap_or(Path::new("/")).to_path_buf())
+}
+
+/// Refuses a file that others than its owner may read or write.
+pub(super) fn check_secret(path: &Path, key: &'static str) -> Result<(), ConfigError> {
+    let metadata = fs::metadata(path).map_err(failed(path))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(ConfigError::SecretMode { key, path: path.to_path_buf(), mode });
+    }
+    Ok(())
+}
+
+/// A password: the file's text without the newline at its end.
+pub(super) fn read_password(path: &Path) -> Result<Secret, ConfigError> {
+    check_secret(path, "broker.password_file")?;
+    let text = read_text(path)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(ConfigError::File { path: path.to_path_buf(), error: "it holds no password".into() });
+    }
+    Ok(Secret::new(password))
+}

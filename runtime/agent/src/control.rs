@@ -1,0 +1,409 @@
+//! The control plane: owns the [`Device`], does its actions, and feeds back what comes of them.
+//!
+//! One task. It takes messages from the link, results of fetching and preparing, and a tick a second;
+//! each becomes an event of the device, whose actions are done in order before the next event. It
+//! never runs model code and never waits for the broker, for the compiler or for a transfer.
+//!
+//! The device's state is committed before anything that others can see. When a commit fails, the
+//! agent ends: what is on disk is then the truth, and the next start goes on from it.
+
+mod boot;
+mod prepare;
+mod presence;
+mod record;
+mod report;
+mod shutdown;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dunlin_core::Digest;
+use dunlin_core::code::Coded as _;
+use dunlin_core::id::ModelName;
+use dunlin_core::telemetry::BootId;
+use dunlin_core::transfer::TransferConfig;
+use dunlin_core::update::{Action, Device, Event, Now};
+use dunlin_mqtt::{Link, LinkConfig, Message};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::data::{DataError, DataPlane};
+use crate::error::AgentError;
+use crate::fetch::{FetchEvent, Fetcher};
+use crate::outbox::{Bounds, Outbox};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Reporter;
+use presence::PresenceKeeper;
+use watch::{Watch, Watched};
+
+/// The version that releases may ask for.
+pub(crate) const RUNTIME_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How often health is reported before any deployment says so, in seconds.
+const DEFAULT_REPORT_INTERVAL_S: u32 = 60;
+
+/// How long requests that are open at the end may take.
+const API_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the agent until SIGTERM or ctrl-c.
+///
+/// # Errors
+/// It cannot start, or the disk or the data plane failed; see [`AgentError`].
+pub(crate) async fn run(config: Config) -> Result<(), AgentError> {
+    let mut end = shutdown::Signals::new()?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| AgentError::system("randomness", &error))?;
+    let boot = BootId::from_bytes(random);
+    let (settings, boot_id) = (config.clone(), boot);
+    let (store, device) = blocking(move || boot::boot(&settings, boot_id)).await?;
+    let data = DataPlane::start(config.policy())?;
+    // Before the link: a port in use ends the start before anybody is told of it.
+    let api = Api::start(config.api(), data.clone()).await?;
+    tracing::info!(
+        version = RUNTIME_VERSION,
+        device = %config.device,
+        fleet = %config.fleet,
+        api = %api.address(),
+        "the agent starts"
+    );
+    let (mut control, mut sources) = Control::start(&config, boot, store, device, data).await?;
+    let result = control.serve(&mut sources, &mut end).await;
+    match &result {
+        Ok(()) => tracing::info!("the agent ends in order"),
+        Err(error) => tracing::error!(code = %error.code(), "the agent ends: {error}"),
+    }
+    control.stop(sources, result.is_ok()).await;
+    api.stop(API_GRACE).await;
+    result
+}
+
+/// Where events come from.
+struct Sources {
+    link: dunlin_mqtt::Events,
+    fetched: mpsc::UnboundedReceiver<FetchEvent>,
+    /// What spawned tasks report; bounded by the models of the device.
+    inbox: mpsc::UnboundedReceiver<Event>,
+}
+
+struct Control {
+    device: Device,
+    boot: BootId,
+    /// What the monotonic clock counts from.
+    epoch: Instant,
+    store: Store,
+    data: DataPlane,
+    link: Link,
+    watch: Watch,
+    fetcher: Fetcher,
+    outbox: Outbox,
+    reporter: Reporter,
+    presence: PresenceKeeper,
+    inbox: mpsc::UnboundedSender<Event>,
+    /// Served and failed of each release in trial, when they were told last.
+    told: BTreeMap<Digest, (u64, u64)>,
+    report_interval_s: Option<u32>,
+    reported: Instant,
+}
+
+impl Control {
+    /// Commits the start, and then makes the link: the will carries the number of this start.
+    async fn start(
+        config: &Config,
+        boot: BootId,
+        store: Store,
+        mut device: Device,
+        data: DataPlane,
+    ) -> Result<(Control, Sources), AgentError> {
+        let epoch = Instant::now();
+        let now = moment(epoch)?;
+        let actions = device.step(now, Event::Started);
+        let (committed, state) = (store.clone(), device.state().clone());
+        blocking(move || committed.commit(&state)).await?;
+        let mut presence = PresenceKeeper::new(boot);
+        let will = presence.will(&device, now);
+        let (link, link_events) = dunlin_mqtt::connect(link_config(config, will)?)?;
+        let transfer = TransferConfig {
+            window: usize::try_from(config.pull.window_chunks).unwrap_or(usize::MAX),
+            chunk_timeout_ms: u64::from(config.pull.chunk_timeout_s).saturating_mul(1000),
+            ..TransferConfig::default()
+        };
+        let (fetcher, fetched) = Fetcher::start(link.clone(), config.fleet.clone(), store.clone(), transfer);
+        let outbox = Outbox::new(Bounds::default());
+        outbox.start(link.clone(), config.fleet.clone(), config.device.clone());
+        let (inbox, inbox_receiver) = mpsc::unbounded_channel();
+        let mut control = Control {
+            watch: Watch::new(link.clone(), config.fleet.clone()),
+            device,
+            boot,
+            epoch,
+            store,
+            data,
+            link,
+            fetcher,
+            outbox,
+            reporter: Reporter::new(epoch),
+            presence,
+            inbox,
+            told: BTreeMap::new(),
+            report_interval_s: config.telemetry.report_interval_s,
+            reported: epoch,
+        };
+        control.watch.presence(&config.device).await;
+        let follow_up = control.perform(actions).await?;
+        for event in follow_up {
+            control.handle(event).await?;
+        }
+        Ok((control, Sources { link: link_events, fetched, inbox: inbox_receiver }))
+    }
+
+    async fn serve(&mut self, sources: &mut Sources, end: &mut shutdown::Signals) -> Result<(), AgentError> {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = end.received() => return self.handle(Event::Stopping).await,
+                event = sources.link.recv() => match event {
+                    Some(event) => self.link_event(event).await?,
+                    // Only we close it.
+                    None => return Ok(()),
+                },
+                Some(event) = sources.fetched.recv() => self.fetched(event).await?,
+                Some(event) = sources.inbox.recv() => self.handle(event).await?,
+                _ = tick.tick() => self.tick().await?,
+            }
+        }
+    }
+
+    /// Steps the device, and does what follows, until nothing more does.
+    async fn handle(&mut self, event: Event) -> Result<(), AgentError> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let actions = self.device.step(moment(self.epoch)?, event);
+            events.extend(self.perform(actions).await?);
+        }
+        if self.presence.is_outdated(&self.device) { self.say_online() } else { Ok(()) }
+    }
+
+    /// Does actions in order; gives the events that come of them at once.
+    async fn perform(&mut self, actions: Vec<Action>) -> Result<Vec<Event>, AgentError> {
+        let mut events = Vec::new();
+        for action in actions {
+            events.extend(self.act(action).await?);
+        }
+        Ok(events)
+    }
+
+    async fn act(&mut self, action: Action) -> Result<Option<Event>, AgentError> {
+        match action {
+            Action::StoreRoot { version, envelope } => {
+                self.disk(move |store| store.store_root(version, &envelope)).await?;
+            }
+            Action::StoreDocument { digest, envelope } => {
+                self.disk(move |store| store.store_document(&digest, &envelope)).await?;
+            }
+            Action::Persist => {
+                let state = self.device.state().clone();
+                self.disk(move |store| store.commit(&state)).await?;
+            }
+            Action::WatchRoot { version } => self.watch.root(version).await,
+            Action::WatchDeployments { audiences } => self.watch.deployments(audiences).await,
+            Action::FetchRelease { digest } => self.watch.release(digest).await,
+            Action::FetchBlobs { release, blobs, delay_ms } => {
+                self.fetcher.fetch(release, blobs, Duration::from_millis(delay_ms));
+            }
+            Action::CancelFetch { release } => {
+                self.watch.end_release(release).await;
+                self.fetcher.cancel(release);
+            }
+            Action::Prepare { release } => self.prepare(release),
+            Action::Switch { model, release } => return self.switch(model, release).await,
+            Action::Stop { model } => self.data.stop(model).await?,
+            Action::Forget { model } => self.data.forget(model).await?,
+            Action::Discard { release } => self.data.discard(release).await?,
+            Action::CleanUp { keep_documents, keep_blobs } => {
+                let swept = self.disk(move |store| store.clean_up(&keep_documents, &keep_blobs)).await;
+                // What stays costs space and nothing else; the next clean-up tries again.
+                if let Err(error) = swept {
+                    tracing::warn!(code = %error.code(), "old files stay: {error}");
+                }
+            }
+            Action::Report(occurrence) => self.tell(occurrence),
+        }
+        Ok(None)
+    }
+
+    async fn disk(
+        &self,
+        work: impl FnOnce(Store) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), AgentError> {
+        let store = self.store.clone();
+        blocking(move || work(store)).await
+    }
+
+    fn prepare(&self, release: Digest) {
+        let Some(document) = self.device.release(&release) else {
+            tracing::error!(release = %release.short(), "asked to prepare a release without a document");
+            return;
+        };
+        let document = dunlin_core::document::Release::clone(document);
+        let (store, data, inbox) = (self.store.clone(), self.data.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let event = prepare::prepare(&store, &data, release, document).await;
+            // Nobody listens once the agent ends.
+            let _ = inbox.send(event);
+        });
+    }
+
+    async fn switch(&mut self, model: ModelName, release: Digest) -> Result<Option<Event>, AgentError> {
+        match self.data.activate(model.clone(), release).await {
+            Ok(()) => {
+                tracing::info!(%model, release = %release.short(), "requests go to this release");
+                Ok(None)
+            }
+            Err(error @ DataError::Ended(_)) => Err(error.into()),
+            Err(error) => {
+                let (code, detail) = (error.code().id.to_string(), error.to_string());
+                Ok(Some(Event::Crashed { release, code, detail }))
+            }
+        }
+    }
+
+    async fn link_event(&mut self, event: dunlin_mqtt::Event) -> Result<(), AgentError> {
+        match event {
+            dunlin_mqtt::Event::Connected => {
+                tracing::info!("connected to the broker");
+                self.fetcher.link_up();
+                self.watch.retry_refused().await;
+                self.presence.connected(true);
+                self.say_online()?;
+            }
+            dunlin_mqtt::Event::Disconnected { reason, retry_in } => {
+                tracing::warn!(retry_in_ms = retry_in.as_millis(), "not connected to the broker: {reason}");
+                self.presence.connected(false);
+                self.fetcher.link_down();
+            }
+            dunlin_mqtt::Event::Received(message) => self.received(&message).await?,
+        }
+        Ok(())
+    }
+
+    async fn received(&mut self, message: &Message) -> Result<(), AgentError> {
+        if self.fetcher.deliver(message) {
+            return Ok(());
+        }
+        let envelope = || message.payload.to_vec();
+        match self.watch.get(&message.topic).cloned() {
+            Some(Watched::Root) => self.handle(Event::RootArrived { envelope: envelope() }).await,
+            Some(Watched::Deployment(audience)) => {
+                self.handle(Event::DeploymentArrived { audience, envelope: envelope() }).await
+            }
+            Some(Watched::Release(digest)) => {
+                self.handle(Event::ReleaseArrived { digest, envelope: envelope() }).await?;
+                if self.device.release(&digest).is_some() {
+                    self.watch.end_release(digest).await;
+                }
+                Ok(())
+            }
+            Some(Watched::Presence) => {
+                if self.presence.contradicts(message, Instant::now()) {
+                    tracing::warn!("the broker says that this device is offline: said online again");
+                    self.say_online()?;
+                }
+                Ok(())
+            }
+            // Unsubscribed in the meantime.
+            None => Ok(()),
+        }
+    }
+
+    async fn fetched(&mut self, event: FetchEvent) -> Result<(), AgentError> {
+        match event {
+            FetchEvent::Done { release } => self.handle(Event::BlobsArrived { release }).await,
+            FetchEvent::Failed { release, code, detail } => {
+                let code = code.id.to_string();
+                self.handle(Event::TransferFailed { release, code, detail }).await
+            }
+            FetchEvent::BadChunk { release, digest: _, code, detail } => {
+                tracing::warn!(%code, release = %release.short(), "{detail}");
+                self.push(|control, header| {
+                    record::about_release(&control.device, header, "refused", release, code, detail)
+                })
+            }
+            FetchEvent::Stalled { release, digest: _, code, detail } => {
+                tracing::warn!(%code, release = %release.short(), "{detail}");
+                self.push(|control, header| {
+                    record::about_release(&control.device, header, "alarm", release, code, detail)
+                })
+            }
+        }
+    }
+
+    async fn tick(&mut self) -> Result<(), AgentError> {
+        if self.device.state().models.iter().any(|model| model.in_trial()) {
+            self.observe_trials().await?;
+        }
+        self.handle(Event::Ticked).await?;
+        let configured = self.report_interval_s.or(self.device.report_interval_s());
+        let interval_s = configured.unwrap_or(DEFAULT_REPORT_INTERVAL_S);
+        // A tick comes a little late, and the next one a whole second later.
+        let due = Duration::from_secs(u64::from(interval_s)).saturating_sub(Duration::from_millis(500));
+        if self.reported.elapsed() >= due { self.report().await } else { Ok(()) }
+    }
+
+    /// Ends the link in order: presence and the last events leave first, as far as there is a broker.
+    async fn stop(mut self, sources: Sources, in_order: bool) {
+        let patience =
+            if in_order && self.presence.is_connected() { shutdown::PATIENCE } else { Duration::ZERO };
+        if let Ok(now) = moment(self.epoch)
+            && let Some(message) = self.presence.offline(&self.device, now)
+            && patience > Duration::ZERO
+        {
+            self.outbox.drained(patience).await;
+            let sent = tokio::time::timeout(patience, self.link.publish(message)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                tracing::warn!("the broker was not told that the device leaves");
+            }
+        }
+        self.fetcher.stop().await;
+        if in_order {
+            self.link.close().await;
+        }
+        drop(sources);
+    }
+}
+
+/// The moment, as the device sees it.
+fn moment(epoch: Instant) -> Result<Now, AgentError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| AgentError::system("randomness", &error))?;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Now {
+        wall_unix_s: wall.as_secs(),
+        monotonic_ms: u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX),
+        random: u64::from_le_bytes(random),
+    })
+}
+
+fn link_config(config: &Config, will: Option<Message>) -> Result<LinkConfig, AgentError> {
+    let broker = config.broker.url.clone();
+    let user = broker.user().map(str::to_owned);
+    let mut link = LinkConfig::new(broker, config.device.as_str());
+    link.credentials = user.zip(config.password()?);
+    link.keep_alive = Duration::from_secs(u64::from(config.broker.keep_alive_s));
+    link.first_connect_jitter = Duration::from_secs(u64::from(config.broker.first_connect_jitter_s));
+    link.will = will;
+    Ok(link)
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, AgentError>
+where
+    T: Send + 'static,
+    E: Into<AgentError> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| AgentError::system("thread for the disk", &error))?.map_err(Into::into)
+}

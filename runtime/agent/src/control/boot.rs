@@ -1,0 +1,224 @@
+//! From the folder on disk to a [`Device`]: at the first start from the enrolment, then from the
+//! committed state. Needs no network.
+
+use std::path::Path;
+
+use dunlin_abi::Simd;
+use dunlin_core::Digest;
+use dunlin_core::document::SCHEMA;
+use dunlin_core::enrolment::Enrolment;
+use dunlin_core::key::SecretKey;
+use dunlin_core::telemetry::BootId;
+use dunlin_core::trust::TrustedRoot;
+use dunlin_core::update::{Device, DeviceState, Identity};
+
+use crate::config::{Config, ConfigError};
+use crate::error::AgentError;
+use crate::store::Store;
+
+/// Opens the folder and restores the device. Waits for the disk.
+pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), AgentError> {
+    let store = Store::open(&config.state_dir)?;
+    let (state, root) = match store.load_state()? {
+        Some(state) => {
+            let missing =
+                || AgentError::RootMissing { version: state.root_version, dir: config.state_dir.clone() };
+            let envelope = store.root(state.root_version)?.ok_or_else(missing)?;
+            let root = TrustedRoot::enrolled(&envelope)?;
+            (state, root)
+        }
+        None => enrol(config, &store)?,
+    };
+    let identity = Identity {
+        fleet: config.fleet.clone(),
+        device: config.device.clone(),
+        runtime_version: runtime_version()?,
+        // Cranelift lowers relaxed SIMD on each host that it supports, so every level is offered.
+        simd: Simd::Relaxed,
+        boot_id: boot_id.to_string(),
+    };
+    let mut documents: Vec<(Digest, Vec<u8>)> = Vec::new();
+    for digest in state.documents() {
+        if let Some(envelope) = store.document(&digest)? {
+            documents.push((digest, envelope));
+        }
+    }
+    Ok((store, Device::restore(identity, state, root, documents)?))
+}
+
+fn runtime_version<T>() -> Result<T, AgentError>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    super::RUNTIME_VERSION.parse().map_err(|error| AgentError::system("version of its own", &error))
+}
+
+/// The first start: root and state come from the bundle, and are committed before anything else.
+fn enrol(config: &Config, store: &Store) -> Result<(DeviceState, TrustedRoot), AgentError> {
+    let path = &config.enrolment_file;
+    let unusable = |detail: String| AgentError::Enrolment { path: path.clone(), detail };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let enrolment: Enrolment = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+    check(config, &enrolment).map_err(unusable)?;
+    let envelope = read(&config.root_file)?;
+    let root = TrustedRoot::enrolled(&envelope)?;
+    if *root.fleet() != config.fleet {
+        return Err(unusable(format!("its root is of fleet {}, not of {}", root.fleet(), config.fleet)));
+    }
+    let state = DeviceState::enrolled(&enrolment, &root);
+    store.store_root(root.version(), &envelope)?;
+    store.commit(&state)?;
+    tracing::info!(root = root.version(), channel = %state.channel, "the device starts from its enrolment");
+    Ok((state, root))
+}
+
+fn check(config: &Config, enrolment: &Enrolment) -> Result<(), String> {
+    if enrolment.schema != SCHEMA {
+        return Err(format!("it has schema {}, this build knows {SCHEMA}", enrolment.schema));
+    }
+    if (&enrolment.fleet, &enrolment.device) != (&config.fleet, &config.device) {
+        return Err(format!(
+            "it is for device {} of fleet {}, the configuration for {} of {}",
+            enrolment.device, enrolment.fleet, config.device, config.fleet
+        ));
+    }
+    let text = std::fs::read_to_string(&config.key_file).map_err(|error| format!("its key: {error}"))?;
+    let key = SecretKey::from_text(&text).map_err(|error| format!("its key: {error}"))?;
+    if key.public() != enrolment.public {
+        return Err(format!("its key is {}, the device's is {}", enrolment.public, key.public()));
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, AgentError> {
+    let failed =
+        |error: std::io::Error| ConfigError::File { path: path.to_path_buf(), error: error.to_string() };
+    Ok(std::fs::read(path).map_err(failed)?)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use dunlin_core::code::Coded as _;
+    use dunlin_core::document::{Role, Roles, Root, RootKey, to_body};
+    use dunlin_core::envelope::seal;
+    use dunlin_core::id::KeyName;
+
+    fn secret(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    fn root_envelope(fleet: &str) -> Vec<u8> {
+        let names: [KeyName; 3] = ["root", "release", "deploy"].map(|name| name.parse().unwrap());
+        let role = |index: usize| Role { keys: vec![names[index].clone()], threshold: 1 };
+        let key =
+            |index: u8| RootKey { name: names[usize::from(index)].clone(), public: secret(index).public() };
+        let root = Root {
+            schema: 1,
+            fleet: fleet.parse().unwrap(),
+            version: 1,
+            issued_unix_s: 1_000_000_000,
+            not_after_unix_s: 9_000_000_000,
+            keys: (0..3).map(key).collect(),
+            roles: Roles { root: role(0), release: role(1), deploy: role(2), precompiled: None },
+            release_epoch: 1,
+            deploy_epoch: 1,
+            revoked_releases: vec![],
+            revoked_devices: vec![],
+            minimum_counters: vec![],
+        };
+        seal::<Root>(&to_body(&root).unwrap().0, &[(&names[0], &secret(0))])
+    }
+
+    fn enrolment() -> Enrolment {
+        Enrolment {
+            schema: 1,
+            fleet: "f".parse().unwrap(),
+            device: "d".parse().unwrap(),
+            public: secret(9).public(),
+            channel: "stable".parse().unwrap(),
+            deploy_epoch: 1,
+            sequences: vec![],
+            floors: vec![],
+            time_low_unix_s: 1_500_000_000,
+        }
+    }
+
+    /// A device that never ran.
+    pub(in crate::control) fn device() -> Device {
+        let root = TrustedRoot::enrolled(&root_envelope("f")).unwrap();
+        let identity = Identity {
+            fleet: "f".parse().unwrap(),
+            device: "d".parse().unwrap(),
+            runtime_version: runtime_version().unwrap(),
+            simd: Simd::Relaxed,
+            boot_id: "0a".repeat(16),
+        };
+        let state = DeviceState::enrolled(&enrolment(), &root);
+        Device::restore(identity, state, root, []).unwrap()
+    }
+
+    /// A folder as `dunlin enroll` makes it.
+    fn folder(fleet: &str, enrolment: &Enrolment) -> (tempfile::TempDir, Config) {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "fleet = \"f\"\ndevice = \"d\"\n[broker]\nurl = \"mqtt://localhost\"\n";
+        let mut config = Config::parse(text).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        config.state_dir = path("state");
+        config.root_file = path("root.json");
+        config.enrolment_file = path("enrolment.json");
+        config.key_file = path("device.key");
+        std::fs::write(&config.root_file, root_envelope(fleet)).unwrap();
+        std::fs::write(&config.enrolment_file, serde_json::to_vec(enrolment).unwrap()).unwrap();
+        std::fs::write(&config.key_file, secret(9).to_text().as_bytes()).unwrap();
+        (folder, config)
+    }
+
+    const BOOT: BootId = BootId::from_bytes([1; 16]);
+
+    #[test]
+    fn the_first_start_needs_the_enrolment_and_later_ones_the_state_alone() {
+        let (_folder, config) = folder("f", &enrolment());
+        let (store, device) = boot(&config, BOOT).unwrap();
+        assert_eq!(device.state().t_low_unix_s, 1_500_000_000);
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "agent-already-running");
+        drop(store);
+        for file in [&config.root_file, &config.enrolment_file, &config.key_file] {
+            std::fs::remove_file(file).unwrap();
+        }
+        let (store, again) = boot(&config, BOOT).unwrap();
+        assert_eq!(again.state(), device.state());
+        drop(store);
+        std::fs::remove_file(config.state_dir.join("trust/1.json")).unwrap();
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "state-lost");
+    }
+
+    #[test]
+    fn an_enrolment_of_something_else_starts_nothing() {
+        let change = |change: fn(&mut Enrolment)| {
+            let mut enrolment = enrolment();
+            change(&mut enrolment);
+            let (folder, config) = folder("f", &enrolment);
+            let error = boot(&config, BOOT).unwrap_err();
+            assert!(config.state_dir.join("trust").read_dir().unwrap().next().is_none());
+            drop(folder);
+            (error.code().id, error.to_string())
+        };
+        for (code, words, changed) in [
+            ("enrolment-unusable", "schema 2", (|e| e.schema = 2) as fn(&mut Enrolment)),
+            ("enrolment-unusable", "device other", |e| e.device = "other".parse().unwrap()),
+            ("enrolment-unusable", "fleet other", |e| e.fleet = "other".parse().unwrap()),
+            ("enrolment-unusable", "its key is", |e| e.public = secret(8).public()),
+        ] {
+            let (found, text) = change(changed);
+            assert!(found == code && text.contains(words), "{text}");
+        }
+        let (_folder, config) = folder("g", &enrolment());
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "enrolment-unusable");
+        let (_folder, config) = self::folder("f", &enrolment());
+        std::fs::write(&config.root_file, b"{}").unwrap();
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "envelope-malformed");
+        std::fs::remove_file(&config.enrolment_file).unwrap();
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "enrolment-unusable");
+    }
+}

@@ -1,0 +1,91 @@
+//! What the agent tells: trials to the device, records to the outbox, presence to the broker.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use dunlin_core::code::Coded as _;
+use dunlin_core::telemetry::{Drift, EventRecord, Header, Health, Record};
+use dunlin_core::update::{Event, Occurrence};
+
+use super::{Control, moment, record};
+use crate::data::{Interval, Phase};
+use crate::error::AgentError;
+
+impl Control {
+    /// Tells the device what releases in trial have done since it was told last.
+    pub(super) async fn observe_trials(&mut self) -> Result<(), AgentError> {
+        let mut told = BTreeMap::new();
+        let observations = self.data.observe(Interval::Peek).await?;
+        // Of one release an older instance may still be ending: it is not on trial any more.
+        for observation in observations.into_iter().filter(|observation| observation.phase == Phase::Active) {
+            let release = observation.release;
+            let total = (observation.counters.inferences, observation.counters.failure_count());
+            let before = self.told.get(&release).copied().unwrap_or_default();
+            told.insert(release, total);
+            // Loaded anew, it counts from zero.
+            let (served, failed) = if total.0 < before.0 || total.1 < before.1 {
+                total
+            } else {
+                (total.0 - before.0, total.1 - before.1)
+            };
+            if (served, failed) != (0, 0) {
+                self.handle(Event::Observed { release, served, failed }).await?;
+            }
+        }
+        self.told = told;
+        Ok(())
+    }
+
+    /// Health and drift of the interval that ends now.
+    pub(super) async fn report(&mut self) -> Result<(), AgentError> {
+        let observations = self.data.observe(Interval::Take).await?;
+        let now = moment(self.epoch)?;
+        self.reported = Instant::now();
+        let (device, boot) = (&self.device, self.boot);
+        let report =
+            self.reporter.report(self.reported, &observations, |_| record::header(device, boot, now, 0));
+        let (health, drifts, events) = (report.health, report.drift, report.events);
+        self.push(|_, header| Health { header, ..health })?;
+        for drift in drifts {
+            self.push(|_, header| Drift { header, ..drift })?;
+        }
+        for event in events {
+            self.push(|_, header| EventRecord { header, ..event })?;
+        }
+        Ok(())
+    }
+
+    /// Puts a record into the outbox, with its sequence in the header.
+    pub(super) fn push<R: Record>(&self, make: impl FnOnce(&Control, Header) -> R) -> Result<(), AgentError> {
+        let now = moment(self.epoch)?;
+        let pushed = self.outbox.push(|seq| make(self, record::header(&self.device, self.boot, now, seq)));
+        if let Err(error) = pushed {
+            tracing::error!(code = %error.code(), "a record is lost: {error}");
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell(&self, occurrence: Occurrence) {
+        let told = self.push(|control, header| {
+            let record = record::of_occurrence(&control.device, header, occurrence);
+            record::log(&record);
+            record
+        });
+        if let Err(error) = told {
+            tracing::error!(code = %error.code(), "an event is lost: {error}");
+        }
+    }
+
+    pub(super) fn say_online(&mut self) -> Result<(), AgentError> {
+        let message = self.presence.online(&self.device, moment(self.epoch)?);
+        let link = self.link.clone();
+        if let Some(message) = message {
+            tokio::spawn(async move {
+                if let Err(error) = link.publish(message).await {
+                    tracing::debug!(%error, "the presence was not sent");
+                }
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! What one instance has done, counted.
+//!
+//! Shared between the instance's thread, which writes, and the router, which reads; never locked
+//! during a call of the model. Its memory is bounded: the histogram has a fixed size, codes are few,
+//! lines and metrics are cut off.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dunlin_core::Digest;
+use dunlin_core::code::Code;
+use dunlin_core::drift::Monitor;
+use dunlin_core::health::{Counters, Latency};
+use dunlin_sandbox::{LogLine, Logs, Metrics};
+use hdrhistogram::Histogram;
+
+use super::message::{DataError, DriftObservation, Interval};
+
+/// The greatest latency that is told apart: an hour, far beyond any deadline.
+const MAX_LATENCY_US: u64 = 3_600_000_000;
+
+/// Two significant digits: quantiles are right within 1 %, in 30 KiB.
+const LATENCY_DIGITS: u8 = 2;
+
+/// Lines that wait for the next report, and names of metrics.
+const MAX_LINES: usize = 64;
+const MAX_METRICS: usize = 64;
+
+pub(super) struct Tally {
+    pub counters: Counters,
+    pub restarts: u64,
+    pub memory_bytes: u64,
+    pub watch: Option<Watch>,
+    pub metrics: BTreeMap<String, f64>,
+    pub unheard: u64,
+    latency: Histogram<u64>,
+    lines: Vec<LogLine>,
+}
+
+/// What drift is measured by.
+pub(super) struct Watch {
+    /// The digest of the baseline's file.
+    pub baseline: Digest,
+    pub monitor: Monitor,
+}
+
+/// A tally in two hands.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Tally>>);
+
+impl Shared {
+    pub(super) fn new(memory_bytes: u64, watch: Option<Watch>) -> Result<Shared, DataError> {
+        let latency = Histogram::new_with_bounds(1, MAX_LATENCY_US, LATENCY_DIGITS)
+            .map_err(|error| DataError::Ended(format!("no histogram: {error}")))?;
+        Ok(Shared(Arc::new(Mutex::new(Tally {
+            counters: Counters::default(),
+            restarts: 0,
+            memory_bytes,
+            watch,
+            metrics: BTreeMap::new(),
+            unheard: 0,
+            latency,
+            lines: Vec::new(),
+        }))))
+    }
+
+    /// Counts are whole at every moment, so that a panic of the other hand does not spoil them.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rejected(&self, code: Code) {
+        self.lock().counters.rejected(code);
+    }
+}
+
+impl Tally {
+    pub(super) fn called(&mut self, took: Duration) {
+        self.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+    }
+
+    pub(super) fn heard(&mut self, logs: Logs, metrics: Metrics) {
+        let room = MAX_LINES.saturating_sub(self.lines.len());
+        let lost = logs.lines.len().saturating_sub(room);
+        self.lines.extend(logs.lines.into_iter().take(room));
+        let mut unheard = u64::try_from(lost).unwrap_or(u64::MAX);
+        for metric in metrics.values {
+            if self.metrics.len() < MAX_METRICS || self.metrics.contains_key(&metric.name) {
+                self.metrics.insert(metric.name, metric.value);
+            } else {
+                unheard += 1;
+            }
+        }
+        self.unheard = self.unheard.saturating_add(unheard + logs.suppressed + metrics.suppressed);
+    }
+
+    pub(super) fn latency(&mut self, interval: Interval) -> Latency {
+        let at = |quantile| self.latency.value_at_quantile(quantile);
+        let count = self.latency.len();
+        let latency = Latency {
+            count,
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            max_us: if count == 0 { 0 } else { self.latency.max() },
+        };
+        if interval == Interval::Take {
+            self.latency.reset();
+        }
+        latency
+    }
+
+    pub(super) fn drift(&mut self, interval: Interval) -> Option<DriftObservation> {
+        let Watch { baseline, monitor } = self.watch.as_mut()?;
+        let counts = (interval == Interval::Take).then(|| monitor.take_counts());
+        Some(DriftObservation { baseline: *baseline, verdict: monitor.verdict(), counts })
+    }
+
+    pub(super) fn lines(&mut self, interval: Interval) -> Vec<LogLine> {
+        match interval {
+            Interval::Peek => Vec::new(),
+            Interval::Take => std::mem::take(&mut self.lines),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_sandbox::Metric;
+
+    #[test]
+    fn quantiles_are_within_one_percent_and_taking_starts_anew() {
+        let shared = Shared::new(0, None).unwrap();
+        let mut tally = shared.lock();
+        assert_eq!(tally.latency(Interval::Peek), Latency::default());
+        (1..=10_000).for_each(|us| tally.called(Duration::from_micros(us)));
+        let latency = tally.latency(Interval::Peek);
+        assert_eq!(latency.count, 10_000);
+        for (found, exact) in [
+            (latency.p50_us, 5_000),
+            (latency.p90_us, 9_000),
+            (latency.p99_us, 9_900),
+            (latency.max_us, 10_000),
+        ] {
+            assert!(found.abs_diff(exact) * 100 <= exact, "{found} is not {exact}");
+        }
+        assert_eq!(tally.latency(Interval::Take), latency);
+        assert_eq!(tally.latency(Interval::Take), Latency::default());
+    }
+
+    #[test]
+    fn what_a_model_says_is_bounded_and_the_rest_counted() {
+        let shared = Shared::new(0, None).unwrap();
+        let mut tally = shared.lock();
+        let line = |index: i32| LogLine { level: index, text: "x".into() };
+        let value = |index: i32| Metric { name: format!("m{index}"), value: index.into() };
+        for _ in 0..2 {
+            let logs = Logs { lines: (0..50).map(line).collect(), suppressed: 1 };
+            let metrics = Metrics { values: (0..70).map(value).collect(), suppressed: 2 };
+            tally.heard(logs, metrics);
+        }
+        assert_eq!(tally.metrics.len(), MAX_METRICS);
+        assert_eq!(tally.unheard, 36 + 2 * 6 + 2 + 4);
+        assert!(tally.lines(Interval::Peek).is_empty());
+        assert_eq!(tally.lines(Interval::Take).len(), MAX_LINES);
+        assert!(tally.lines(Interval::Take).is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+//! The blobs of one release: which are to come, and the transfer of the one that is coming.
+
+use std::collections::VecDeque;
+
+use dunlin_core::Digest;
+use dunlin_core::chunk;
+use dunlin_core::code::{self, Code, Coded};
+use dunlin_core::document::{Blob, Chunks};
+use dunlin_core::transfer::{Transfer, TransferConfig};
+
+use crate::store::{Partial, Store};
+
+/// Why a release cannot be fetched.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) detail: String,
+}
+
+impl<E: Coded + std::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { code: error.code(), detail: error.to_string() }
+    }
+}
+
+/// A release that is being fetched.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// What is to come after the current blob.
+    pub(super) pending: VecDeque<Blob>,
+    /// When the first blob may begin.
+    pub(super) start_at_ms: u64,
+    /// The current blob.
+    pub(super) pull: Option<Pull>,
+}
+
+/// A blob that is coming.
+#[derive(Debug)]
+pub(super) struct Pull {
+    pub(super) blob: Digest,
+    pub(super) size_bytes: u64,
+    pub(super) transfer: Transfer,
+    /// `None` until the list of chunks is there, and while a blocking thread works on it.
+    pub(super) partial: Option<Partial>,
+    /// Whether a wrong chunk was told of.
+    pub(super) told_bad: bool,
+    /// Whether a chunk that does not come was told of.
+    pub(super) told_stalled: bool,
+    pub(super) since_ms: u64,
+}
+
+impl Pull {
+    /// Looks what the store has of a blob; `None` if it has all of it. Waits for the disk.
+    pub(super) fn open(
+        store: &Store,
+        blob: &Blob,
+        config: TransferConfig,
+        now_ms: u64,
+    ) -> Result<Option<Pull>, Failure> {
+        if store.has_blob(&blob.digest, blob.size_bytes)? {
+            return Ok(None);
+        }
+        if let Chunks::Inline(chunks) = &blob.chunks {
+            // Before anything on disk is reserved for it.
+            chunk::check(chunks, blob.size_bytes)?;
+        }
+        let partial = match (store.partial(blob)?, &blob.chunks) {
+            (Some(partial), _) => Some(partial),
+            (None, Chunks::Inline(chunks)) => {
+                Some(store.create_partial(blob.digest, blob.size_bytes, chunks)?)
+            }
+            (None, Chunks::List(_)) => None,
+        };
+        let resume = partial.as_ref().map(Partial::resume).unwrap_or_default();
+        let transfer = Transfer::new(blob, resume, config)?;
+        let pull = Pull {
+            blob: blob.digest,
+            size_bytes: blob.size_bytes,
+            transfer,
+            partial,
+            told_bad: false,
+            told_stalled: false,
+            since_ms: now_ms,
+        };
+        pull.log_start();
+        Ok(Some(pull))
+    }
+
+    /// Tells what is here and what is to come; of a blob whose list is still to come, nothing.
+    pub(super) fn log_start(&self) {
+        let progress = self.transfer.progress();
+        let (have, missing) = (progress.have_chunks, progress.missing_chunks);
+        let (total, blob) = (have + missing, self.blob.short());
+        match have {
+            0 if total == 0 => tracing::info!(%blob, "fetching the list of chunks"),
+            0 => tracing::info!(%blob, bytes = progress.missing_bytes, "fetching {missing} chunks"),
+            _ => tracing::info!(
+                %blob,
+                bytes = progress.missing_bytes,
+                "resuming: {have} of {total} chunks are here, fetching {missing}"
+            ),
+        }
+    }
+
+    /// Tells what it took.
+    pub(super) fn log_end(&self, now_ms: u64) {
+        let counters = self.transfer.counters();
+        tracing::info!(
+            blob = %self.blob.short(),
+            bytes = counters.accepted_bytes,
+            wrong = counters.corrupt,
+            timed_out = counters.timed_out,
+            ms = now_ms.saturating_sub(self.since_ms),
+            "fetched {} chunks, the whole of {} bytes is verified",
+            counters.accepted_chunks,
+            self.size_bytes
+        );
+    }
+
+    /// Whether a chunk is outstanding.
+    pub(super) fn asks_for(&self, digest: &Digest) -> bool {
+        self.transfer.outstanding().any(|outstanding| outstanding == digest)
+    }
+}
+
+/// The failure of a partial that should be there and is not.
+pub(super) fn nothing_to_write_to(blob: Digest) -> Failure {
+    Failure {
+        code: code::agent::BLOB_MISSING,
+        detail: format!("a chunk of blob {} came before its list", blob.short()),
+    }
+}
+
+/// The failure of a blocking thread that panicked.
+pub(super) fn thread_died(error: &tokio::task::JoinError) -> Failure {
+    Failure { code: code::agent::DISK_FAILED, detail: format!("a thread that used the disk died: {error}") }
+}

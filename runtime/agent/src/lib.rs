@@ -1,0 +1,16 @@
+//! The agent of a device: it pulls signed models over MQTT, verifies and runs them, and reports.
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod command;
+pub mod config;
+mod control;
+pub mod data;
+mod error;
+pub mod fetch;
+pub mod outbox;
+pub mod store;
+pub mod telemetry;
+
+pub use command::{Arguments, main, run};
+pub use error::AgentError;

@@ -1,0 +1,284 @@
+//! The store: everything that a device keeps on disk.
+//!
+//! ```text
+//! lock                       flock: one agent a folder
+//! trust/<n>.json             roots, as they came
+//! docs/<sha256>.json         releases and deployments, as they came, by the digest of their body
+//! state/a  state/b           two preallocated slots: the only mutable truth
+//! blobs/<sha256>             artifacts and attachments; immutable
+//! partial/<sha256>.part      a blob on its way, preallocated
+//! partial/<sha256>.map       its chunks, and a bit for each that is in `.part`
+//! ```
+//!
+//! Whenever the power goes: a state whose commit returned is never lost, and no older one comes in its
+//! place; a file under `blobs/` has the digest that it is named by; a bit in a map never precedes its
+//! chunk. File names are made of numbers and [`Digest`]s alone, never of text from outside.
+//!
+//! Every method may wait for the disk: on an async thread, call it through `spawn_blocking`.
+
+mod error;
+#[cfg(test)]
+mod faulty;
+mod fs;
+mod partial;
+mod slot;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+pub use partial::Partial;
+pub use state::read_state;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
+use dunlin_core::{Digest, VerifiedArtifact};
+use rustix::fs::{FlockOperation, flock};
+
+use fs::{Fs, FsFile, RealFs};
+use state::Slots;
+
+const FOLDERS: [&str; 5] = ["trust", "docs", "state", "blobs", "partial"];
+
+/// A device's folder. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    fs: Box<dyn Fs>,
+    dir: PathBuf,
+    slots: Mutex<Slots>,
+    /// Held open as long as the store lives; the system frees the lock with it.
+    _lock: Option<File>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.dir).finish()
+    }
+}
+
+impl Store {
+    /// Opens a device's folder, or makes one, and locks it until the last handle is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyRunning`] if another agent has it open; the disk.
+    pub fn open(dir: &Path) -> Result<Store, StoreError> {
+        RealFs.create_dir(dir).map_err(|error| StoreError::io("make the folder", dir, &error))?;
+        let lock = lock(dir)?;
+        Store::with(Box::new(RealFs), dir, Some(lock))
+    }
+
+    fn with(fs: Box<dyn Fs>, dir: &Path, lock: Option<File>) -> Result<Store, StoreError> {
+        for folder in FOLDERS {
+            let path = dir.join(folder);
+            fs.create_dir(&path).map_err(|error| StoreError::io("make the folder", &path, &error))?;
+        }
+        fs.sync_dir(dir).map_err(|error| StoreError::io("sync the folder", dir, &error))?;
+        let slots = Slots::open(&*fs, &dir.join("state"))?;
+        Ok(Store(Arc::new(Inner { fs, dir: dir.to_path_buf(), slots: Mutex::new(slots), _lock: lock })))
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    fn fs(&self) -> &dyn Fs {
+        &*self.0.fs
+    }
+
+    fn path(&self, folder: &str, name: &str) -> PathBuf {
+        self.0.dir.join(folder).join(name)
+    }
+
+    /// Stores the envelope of a root; durable when it returns.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn store_root(&self, version: u64, envelope: &[u8]) -> Result<(), StoreError> {
+        self.replace("trust", &format!("{version}.json"), envelope)
+    }
+
+    /// The envelope of a root.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn root(&self, version: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_envelope(&self.path("trust", &format!("{version}.json")))
+    }
+
+    /// Every stored root with its version, the oldest first.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn roots(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let names = self.names("trust")?;
+        let mut versions: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        versions.sort_unstable();
+        let mut roots = Vec::with_capacity(versions.len());
+        for version in versions {
+            if let Some(envelope) = self.root(version)? {
+                roots.push((version, envelope));
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Stores the envelope of a document under the digest of its body; durable when it returns.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn store_document(&self, digest: &Digest, envelope: &[u8]) -> Result<(), StoreError> {
+        self.replace("docs", &format!("{digest}.json"), envelope)
+    }
+
+    /// The envelope of a document.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_envelope(&self.path("docs", &format!("{digest}.json")))
+    }
+
+    /// Whether there is a blob of this name and length. [`Store::blob`] tells whether it is sound.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn has_blob(&self, digest: &Digest, size_bytes: u64) -> Result<bool, StoreError> {
+        let path = self.path("blobs", &digest.to_string());
+        let Some(file) = self.open_existing(&path)? else { return Ok(false) };
+        let found = file.size_bytes().map_err(|error| StoreError::io("measure", &path, &error))?;
+        Ok(found == size_bytes)
+    }
+
+    /// Reads a blob and hashes it again. A file that is not what its name says is removed, so that the
+    /// blob can be fetched again.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobMissing`], [`StoreError::BlobDamaged`], or the disk.
+    pub fn blob(&self, digest: &Digest, size_bytes: u64) -> Result<VerifiedArtifact, StoreError> {
+        let path = self.path("blobs", &digest.to_string());
+        let file = self.open_existing(&path)?.ok_or(StoreError::BlobMissing(*digest))?;
+        let found = file.size_bytes().map_err(|error| StoreError::io("measure", &path, &error))?;
+        if found != size_bytes {
+            let error = dunlin_core::ArtifactError::Size { expected: size_bytes, actual: found };
+            return Err(self.damaged(*digest, &path, error));
+        }
+        let bytes = read_all(&*file, &path)?;
+        VerifiedArtifact::rehash(bytes, *digest, size_bytes)
+            .map_err(|error| self.damaged(*digest, &path, error))
+    }
+
+    fn damaged(&self, digest: Digest, path: &Path, error: dunlin_core::ArtifactError) -> StoreError {
+        if let Err(error) = self.fs().remove(path) {
+            tracing::warn!(path = %path.display(), %error, "a damaged blob cannot be removed");
+        }
+        StoreError::BlobDamaged { digest, error }
+    }
+
+    /// Deletes every document and blob but these, and what is partial of any other blob. Everything that
+    /// can be deleted is, also after an error.
+    ///
+    /// # Errors
+    /// The first one of the disk.
+    pub fn clean_up(&self, keep_documents: &[Digest], keep_blobs: &[Digest]) -> Result<(), StoreError> {
+        let trust = self.sweep("trust", |name| !name.ends_with(TEMPORARY));
+        let docs = self.sweep("docs", |name| kept(name, &[".json"], keep_documents));
+        let blobs = self.sweep("blobs", |name| kept(name, &[""], keep_blobs));
+        let partial = self.sweep("partial", |name| kept(name, &[".part", ".map"], keep_blobs));
+        trust.and(docs).and(blobs).and(partial)
+    }
+
+    fn sweep(&self, folder: &str, keep: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for name in self.names(folder)?.iter().filter(|name| !keep(name)) {
+            result = result.and(self.remove(&self.path(folder, name)));
+        }
+        // Not synced: a name that comes back after a power cut is swept the next time.
+        result
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match self.fs().remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", path, &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The names in a folder; one that is not UTF-8 is not ours and left alone.
+    fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let path = self.0.dir.join(folder);
+        let names = self.fs().list(&path).map_err(|error| StoreError::io("list", &path, &error))?;
+        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    /// Puts a small file in place as a whole: written beside, synced, renamed, and the name synced.
+    fn replace(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let (path, beside) = (self.path(folder, name), self.path(folder, &format!("{name}{TEMPORARY}")));
+        // What an earlier failure left there may be longer, or hold pages whose sync failed.
+        self.remove(&beside)?;
+        let failed = |error: io::Error| StoreError::io("write", &path, &error);
+        let mut file = self.fs().open_write(&beside).map_err(failed)?;
+        file.write_at(bytes, 0).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        self.fs().rename(&beside, &path).map_err(failed)?;
+        self.fs().sync_dir(&self.0.dir.join(folder)).map_err(failed)
+    }
+
+    fn open_existing(&self, path: &Path) -> Result<Option<Box<dyn FsFile>>, StoreError> {
+        match self.fs().open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("open", path, &error)),
+        }
+    }
+
+    /// An envelope; one that is too long for any document counts as absent and is fetched again.
+    fn read_envelope(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.open_existing(path)? else { return Ok(None) };
+        let size_bytes = file.size_bytes().map_err(|error| StoreError::io("measure", path, &error))?;
+        if size_bytes > MAX_ENVELOPE_BYTES as u64 {
+            tracing::warn!(path = %path.display(), size_bytes, "a stored document is too long, it is ignored");
+            return Ok(None);
+        }
+        read_all(&*file, path).map(Some)
+    }
+}
+
+/// The end of the name of a file that is not in its place yet.
+const TEMPORARY: &str = ".new";
+
+/// Whether a file is named by one of these digests and one of these endings.
+fn kept(name: &str, endings: &[&str], keep: &[Digest]) -> bool {
+    let digest = |ending: &&str| name.strip_suffix(*ending)?.parse::<Digest>().ok();
+    endings.iter().filter_map(digest).any(|digest| keep.contains(&digest))
+}
+
+fn read_all(file: &dyn FsFile, path: &Path) -> Result<Vec<u8>, StoreError> {
+    let failed = |error: io::Error| StoreError::io("read", path, &error);
+    let size_bytes = file.size_bytes().map_err(failed)?;
+    let size_bytes = usize::try_from(size_bytes).map_err(|_| failed(io::ErrorKind::FileTooLarge.into()))?;
+    let mut bytes = vec![0; size_bytes];
+    file.read_at(&mut bytes, 0).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let failed = |error: io::Error| StoreError::io("lock", &path, &error);
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::AlreadyRunning { dir: dir.to_path_buf() }),
+        Err(error) => Err(failed(error.into())),
+    }
+}

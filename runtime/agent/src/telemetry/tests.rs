@@ -1,0 +1,88 @@
+//! Observations become records: sums, intervals, and events where drift changes.
+
+use dunlin_core::drift::Counts;
+use dunlin_core::health::{Counters, Latency};
+use dunlin_core::telemetry::{BootId, Clock, Record as _, SCHEMA};
+
+use super::*;
+
+fn header(seq: &mut u64) -> Header {
+    *seq += 1;
+    Header {
+        schema: SCHEMA,
+        fleet: None,
+        device: "press-12".parse().unwrap(),
+        boot: BootId::from_bytes([7; 16]),
+        seq: *seq,
+        time_unix_s: 1_700_000_000,
+        clock: Clock::Bounded,
+    }
+}
+
+fn observed(state: DriftState, samples: u64) -> Observation {
+    let mut counters = Counters::default();
+    counters.answered(3);
+    Observation {
+        model: "digits".parse().unwrap(),
+        release: Digest::of(b"release"),
+        artifact: Digest::of(b"artifact"),
+        version: "1.2.0".into(),
+        phase: Phase::Active,
+        counters,
+        restarts: 0,
+        latency: Latency { count: 3, p50_us: 10, p90_us: 11, p99_us: 12, max_us: 13 },
+        memory_bytes: 65_536,
+        drift: Some(DriftObservation {
+            baseline: Digest::of(b"baseline"),
+            verdict: DriftVerdict { state, ..DriftVerdict::default() },
+            counts: Some(Counts { samples, ..Counts::default() }),
+        }),
+        metrics: BTreeMap::new(),
+        log: Vec::new(),
+        unheard: 0,
+    }
+}
+
+#[test]
+fn health_tells_what_was_observed() {
+    let start = Instant::now();
+    let mut reporter = Reporter::new(start);
+    let mut seq = 0;
+    let now = start + Duration::from_millis(30_020);
+    let report = reporter.report(now, &[observed(DriftState::Warming, 3)], |_| header(&mut seq));
+    assert_eq!((report.health.uptime_s, report.health.interval_s), (30, 30));
+    assert!(report.health.memory_bytes > 1 << 20);
+    let model = &report.health.models[0];
+    assert!(model.ready);
+    assert_eq!((model.counters.inferences, model.latency.p99_us, model.memory_bytes), (3, 12, 65_536));
+    let json = report.health.to_json().unwrap();
+    assert_eq!(Health::from_json(&json), Ok(report.health));
+    assert_eq!((report.drift.len(), report.events.len(), seq), (1, 0, 2));
+}
+
+#[test]
+fn a_change_of_the_drift_state_is_told_once() {
+    let start = Instant::now();
+    let mut reporter = Reporter::new(start);
+    let mut seq = 0;
+    let mut told = |state, samples| {
+        let report = reporter.report(start, &[observed(state, samples)], |_| header(&mut seq));
+        (report.drift.len(), report.events.into_iter().map(|event| event.event).collect::<Vec<_>>())
+    };
+    assert_eq!(told(DriftState::Stable, 100), (1, vec![]));
+    assert_eq!(told(DriftState::Stable, 0), (0, vec![]), "nothing happened, nothing is said");
+    assert_eq!(told(DriftState::Drift, 50), (1, vec!["drift-alarmed".to_string()]));
+    assert_eq!(told(DriftState::Drift, 50), (1, vec![]));
+    assert_eq!(told(DriftState::Warning, 50), (1, vec!["drift-warned".to_string()]));
+    assert_eq!(told(DriftState::Stable, 0), (1, vec!["drift-cleared".to_string()]));
+}
+
+#[test]
+fn a_release_that_was_unloaded_is_forgotten() {
+    let start = Instant::now();
+    let mut reporter = Reporter::new(start);
+    let mut seq = 0;
+    reporter.report(start, &[observed(DriftState::Drift, 1)], |_| header(&mut seq));
+    reporter.report(start, &[], |_| header(&mut seq));
+    assert!(reporter.states.is_empty());
+}

@@ -1,0 +1,276 @@
+//! The data plane by its messages alone: what it refuses, how it fails, and that a switch loses nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dunlin_abi::{DType, State};
+use dunlin_agent::data::{
+    DataError, DataPlane, Infer, Inferred, Interval, Observation, Phase, Policy, Tensor,
+};
+use dunlin_core::code::Coded as _;
+use dunlin_core::drift::{Baseline, DriftState};
+use dunlin_core::golden::{Golden, GoldenVector};
+use support::{POLICY, card, module, release, serve};
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn ask(model: &str, values: &[f32]) -> Infer {
+    let samples = u32::try_from(values.len() / 2).unwrap();
+    let input = Tensor { name: "x".into(), dtype: DType::F32, shape: vec![samples, 2], bytes: bytes(values) };
+    Infer { model: model.parse().unwrap(), inputs: vec![input] }
+}
+
+fn values(answer: Result<Inferred, DataError>) -> Vec<f32> {
+    floats(&answer.unwrap().outputs[0].bytes)
+}
+
+fn code(error: &DataError) -> &'static str {
+    error.code().id
+}
+
+async fn active(data: &DataPlane) -> Observation {
+    let observations = data.observe(Interval::Peek).await.unwrap();
+    observations.into_iter().find(|observation| observation.phase == Phase::Active).unwrap()
+}
+
+/// Returns the status, or traps: the first element of the input says which.
+const MOODY: &str = "
+    (if (f32.eq (f32.load (i32.const 1024)) (f32.const 1)) (then (return (i32.const 7))))
+    (if (f32.eq (f32.load (i32.const 1024)) (f32.const 2)) (then unreachable))
+    (if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $for_ever (br $for_ever))))
+    (if (f32.eq (f32.load (i32.const 1024)) (f32.const 4))
+        (then (f32.store (i32.const 1024) (f32.const inf))))";
+
+#[tokio::test]
+async fn a_prepared_release_answers_after_it_was_activated() {
+    let data = DataPlane::start(POLICY).unwrap();
+    let unknown = data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err();
+    assert_eq!(code(&unknown), "model-unknown");
+    let card = card(4);
+    let prepare = release("adder", "1", &card, module(&card, 0.5, ""));
+    let (model, digest) = (prepare.model.clone(), prepare.release);
+    assert_eq!(data.activate(model.clone(), digest).await.unwrap_err().code().id, "release-not-prepared");
+    let prepared = data.prepare(prepare.clone()).await.unwrap();
+    assert!(prepared.compile_us > 0 && prepared.memory_bytes == 3 * 65_536);
+    assert_eq!(code(&data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err()), "model-not-ready");
+    assert_eq!(data.prepare(prepare.clone()).await.unwrap(), prepared, "twice is once");
+    data.activate(model.clone(), digest).await.unwrap();
+    data.activate(model.clone(), digest).await.unwrap();
+    assert_eq!(data.prepare(prepare).await.unwrap(), prepared, "what serves is prepared");
+    assert_eq!(values(data.infer(ask("adder", &[1.0, 2.0])).await), [1.5, 2.5]);
+    assert_eq!(data.list().await.unwrap()[0].serves, Some(digest));
+    data.stop(model).await.unwrap();
+    assert_eq!(code(&data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err()), "model-not-ready");
+}
+
+#[tokio::test]
+async fn more_samples_than_a_batch_run_in_slices() {
+    let data = DataPlane::start(POLICY).unwrap();
+    serve(&data, "adder", "1", &card(4), 1.0, "").await;
+    let given: Vec<f32> = (0..22u8).map(f32::from).collect();
+    let answer = data.infer(ask("adder", &given)).await.unwrap();
+    assert_eq!(answer.outputs[0].shape, [11, 2]);
+    assert_eq!(floats(&answer.outputs[0].bytes), given.iter().map(|value| value + 1.0).collect::<Vec<_>>());
+    let observed = active(&data).await;
+    assert_eq!((observed.counters.inferences, observed.latency.count), (11, 3));
+
+    let mut stream = card(1);
+    stream.state = State::Stream;
+    let text = module(&stream, 1.0, "");
+    // A stream model must be able to forget.
+    let error = data.prepare(release("stream", "1", &stream, text)).await.unwrap_err();
+    assert_eq!(code(&error), "module-export-missing");
+}
+
+#[tokio::test]
+async fn what_is_not_signed_is_not_loaded() {
+    let data = DataPlane::start(POLICY).unwrap();
+    let card = card(1);
+    let good = || release("adder", "1", &card, module(&card, 1.0, ""));
+    let refused = async |prepare| code(&data.prepare(prepare).await.unwrap_err());
+
+    let mut other = good();
+    other.document.contract.outputs[0].name = "z".into();
+    assert_eq!(refused(other).await, "contract-broken");
+    let mut other = good();
+    other.document.artifact.digest = other.release;
+    assert_eq!(refused(other).await, "contract-broken");
+    let mut other = good();
+    other.model = "multiplier".parse().unwrap();
+    assert_eq!(refused(other).await, "contract-broken");
+    let mut other = good();
+    other.document.card_digest = other.release;
+    assert_eq!(refused(other).await, "module-card-digest");
+    let mut other = good();
+    other.document.limits.memory_bytes = 65_536;
+    assert_eq!(refused(other).await, "module-over-limit");
+    let mut other = good();
+    other.golden = Some(b"no vectors".to_vec());
+    assert_eq!(refused(other).await, "golden-malformed");
+    let mut other = good();
+    other.baseline = Some(b"no baseline".to_vec());
+    assert_eq!(refused(other).await, "baseline-malformed");
+    data.prepare(good()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_devices_own_limits_win_where_they_are_lower() {
+    let data = DataPlane::start(Policy { memory_bytes: 65_536, ..POLICY }).unwrap();
+    let card = card(1);
+    let error = data.prepare(release("adder", "1", &card, module(&card, 1.0, ""))).await.unwrap_err();
+    assert_eq!(code(&error), "module-over-limit");
+}
+
+#[tokio::test]
+async fn golden_vectors_decide_before_a_release_serves() {
+    let data = DataPlane::start(POLICY).unwrap();
+    let card = card(4);
+    let vector = |input: f32, output: f32| GoldenVector {
+        inputs: vec![bytes(&[input, 0.0])],
+        outputs: vec![bytes(&[output, 1.0])],
+    };
+    let golden = |vectors| Some(Golden::new(&card, vectors).encode(&card).unwrap());
+    let mut prepare = release("adder", "1", &card, module(&card, 1.0, ""));
+    prepare.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 4.0)]);
+    let error = data.prepare(prepare.clone()).await.unwrap_err();
+    assert_eq!(code(&error), "golden-mismatch");
+    assert!(error.to_string().starts_with("golden vector 1: "), "{error}");
+    prepare.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 3.0)]);
+    assert_eq!(data.prepare(prepare).await.unwrap().golden_vectors, 2);
+}
+
+#[tokio::test]
+async fn a_model_that_fails_costs_an_answer_and_never_the_next_one() {
+    let data = DataPlane::start(POLICY).unwrap();
+    serve(&data, "moody", "1", &card(4), 0.0, MOODY).await;
+    let failed = async |mood: f32| code(&data.infer(ask("moody", &[mood, 0.0])).await.unwrap_err());
+    assert_eq!(failed(1.0).await, "model-status");
+    assert_eq!(failed(2.0).await, "model-trap");
+    assert_eq!(failed(3.0).await, "model-deadline");
+    assert_eq!(failed(4.0).await, "model-output-not-finite");
+    assert_eq!(values(data.infer(ask("moody", &[9.0, 8.0])).await), [9.0, 8.0]);
+    assert_eq!(failed(f32::NAN).await, "input-not-finite");
+
+    let observed = active(&data).await;
+    assert_eq!(observed.counters.failure_count(), 4);
+    assert_eq!(observed.counters.failures["model-trap"], 1);
+    assert_eq!(observed.counters.rejections["input-not-finite"], 1, "the caller's fault is not the model's");
+    assert_eq!((observed.counters.inferences, observed.restarts), (1, 2), "a trap and a deadline");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_says_so() {
+    let data = DataPlane::start(Policy { queue_requests: 1, ..POLICY }).unwrap();
+    serve(&data, "moody", "1", &card(4), 0.0, MOODY).await;
+    let mut tasks = Vec::new();
+    for _ in 0..6 {
+        let data = data.clone();
+        tasks.push(tokio::spawn(async move {
+            data.infer(ask("moody", &[3.0, 0.0])).await.unwrap_err().code().id
+        }));
+    }
+    let mut codes = Vec::new();
+    for task in tasks {
+        codes.push(task.await.unwrap());
+    }
+    // One runs, one waits; the first may have been taken before the second came.
+    let busy = codes.iter().filter(|code| **code == "model-busy").count();
+    assert!((3..=5).contains(&busy), "{codes:?}");
+    assert!(codes.iter().all(|code| ["model-busy", "model-deadline"].contains(code)), "{codes:?}");
+    assert_eq!(active(&data).await.counters.rejections["model-busy"], u64::try_from(busy).unwrap());
+}
+
+#[tokio::test]
+async fn drift_is_counted_and_taken_once() {
+    let data = DataPlane::start(POLICY).unwrap();
+    let card = card(64);
+    let training: Vec<Vec<f64>> = (0..500u32).map(|i| vec![f64::from(i % 97), f64::from(i % 89)]).collect();
+    let answers: Vec<Vec<f64>> =
+        training.iter().map(|row| row.iter().map(|value| value + 1.0).collect()).collect();
+    let baseline = Baseline::build(&card, &[training], &[answers], 10).unwrap();
+    let mut prepare = release("adder", "1", &card, module(&card, 1.0, ""));
+    prepare.baseline = Some(baseline.encode());
+    let (model, digest) = (prepare.model.clone(), prepare.release);
+    data.prepare(prepare).await.unwrap();
+    data.activate(model, digest).await.unwrap();
+    let observe = async |interval| {
+        // Drift is looked for after the answer was sent.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        data.observe(interval).await.unwrap().remove(0).drift.unwrap()
+    };
+    let alike: Vec<f32> = (0..400u16).flat_map(|i| [f32::from(i % 97), f32::from(i % 89)]).collect();
+    data.infer(ask("adder", &alike)).await.unwrap();
+    let drift = observe(Interval::Take).await;
+    assert_eq!((drift.verdict.state, drift.counts.unwrap().samples), (DriftState::Stable, 400));
+    data.infer(ask("adder", &[1000.0; 800])).await.unwrap();
+    assert_eq!(observe(Interval::Peek).await.counts, None);
+    let drift = observe(Interval::Take).await;
+    assert_eq!((drift.verdict.state, drift.counts.unwrap().samples), (DriftState::Drift, 400));
+    assert_eq!(observe(Interval::Take).await.counts.unwrap().samples, 0);
+}
+
+/// Clients hammer while the model is switched 50 times: none fails, and none gets an answer of neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_switches_under_load_lose_no_request_and_mix_no_answer() {
+    let data = DataPlane::start(POLICY).unwrap();
+    let card = card(4);
+    serve(&data, "adder", "0", &card, 1.0, "").await;
+    let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut clients = Vec::new();
+    for client in 0..4u8 {
+        let (data, done, served) = (data.clone(), done.clone(), served.clone());
+        clients.push(tokio::spawn(async move {
+            let mut seen = [0u64; 2];
+            while !done.load(Ordering::Relaxed) {
+                let given: Vec<f32> = (0..10).map(|i| f32::from(client) + f32::from(i as u8)).collect();
+                let answer = data.infer(ask("adder", &given)).await.unwrap();
+                let addend = if answer.version.parse::<u32>().unwrap() % 2 == 0 { 1.0 } else { 2.0 };
+                let wanted: Vec<f32> = given.iter().map(|value| value + addend).collect();
+                assert_eq!(floats(&answer.outputs[0].bytes), wanted, "version {}", answer.version);
+                seen[usize::from(addend == 2.0)] += 1;
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+            seen
+        }));
+    }
+    let wait_for = async |count: u64| {
+        while served.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    for switch in 1..=50u32 {
+        let addend = if switch % 2 == 0 { 1.0 } else { 2.0 };
+        serve(&data, "adder", &switch.to_string(), &card, addend, "").await;
+        wait_for(served.load(Ordering::Relaxed) + 20).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut seen = [0u64; 2];
+    for client in clients {
+        let of_client = client.await.unwrap();
+        seen.iter_mut().zip(of_client).for_each(|(sum, count)| *sum += count);
+    }
+    assert!(seen.iter().all(|count| *count >= 500), "{seen:?}");
+    // Every answer is in the books of some instance, the ended ones included, and none twice.
+    let observed = data.observe(Interval::Take).await.unwrap();
+    let inferences: u64 = observed.iter().map(|observation| observation.counters.inferences).sum();
+    assert_eq!(inferences, 5 * (seen[0] + seen[1]));
+    assert!(observed.iter().all(|observation| observation.counters.failure_count() == 0));
+    assert_eq!(observed.iter().filter(|observation| observation.phase == Phase::Ended).count(), 50);
+    // The last of them may have been on its way out just then.
+    while data.observe(Interval::Take).await.unwrap().len() > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let later = data.observe(Interval::Take).await.unwrap();
+    assert_eq!((later.len(), later[0].phase), (1, Phase::Active), "an ended instance is forgotten");
+}

@@ -1,0 +1,305 @@
+//! The local inference API over a real socket: every path, every kind of bad request.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dunlin_agent::api::{Api, ApiConfig};
+use dunlin_agent::data::DataPlane;
+use dunlin_core::code::Coded as _;
+use serde_json::json;
+use support::{POLICY, card, get, input, post, post_bytes, raw, read_answer, serve};
+
+const INFER: &str = "/v2/models/adder/infer";
+
+const CONFIG: ApiConfig = ApiConfig {
+    listen: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)),
+    max_connections: 8,
+    max_body_bytes: 1 << 20,
+};
+
+/// A runtime of its own, because the client blocks.
+struct Served {
+    runtime: tokio::runtime::Runtime,
+    data: DataPlane,
+    api: Api,
+}
+
+impl Served {
+    fn start(config: ApiConfig) -> Served {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let data = DataPlane::start(POLICY).unwrap();
+        let api = runtime.block_on(Api::start(config, data.clone())).unwrap();
+        Served { runtime, data, api }
+    }
+
+    /// With `y = x + 0.5` under the name `adder`.
+    fn adder() -> Served {
+        let served = Served::start(CONFIG);
+        served.runtime.block_on(serve(&served.data, "adder", "1.2.0", &card(4), 0.5, ""));
+        served
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.api.address()
+    }
+}
+
+#[test]
+fn health_and_metadata_are_those_of_the_protocol() {
+    let served = Served::start(CONFIG);
+    let at = served.address();
+    let live = get(at, "/v2/health/live");
+    assert_eq!((live.status, live.json()), (200, json!({"live": true})));
+    let ready = get(at, "/v2/health/ready");
+    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false})));
+    assert_eq!(get(at, "/v2/models/adder/ready").error(), (404, "model-unknown".into()));
+
+    served.runtime.block_on(serve(&served.data, "adder", "1.2.0", &card(4), 0.5, ""));
+    for path in ["/v2/health/ready", "/v2/models/adder/ready"] {
+        let ready = get(at, path);
+        assert_eq!((ready.status, ready.json()), (200, json!({"ready": true})));
+    }
+    let server = get(at, "/v2").json();
+    assert_eq!((&server["name"], &server["models"]), (&json!("dunlin"), &json!(["adder"])));
+    let model = get(at, "/v2/models/adder").json();
+    assert_eq!(model["versions"], json!(["1.2.0"]));
+    assert_eq!(model["inputs"], json!([{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]));
+    assert_eq!((&model["max_batch"], &model["max_samples"]), (&json!(4), &json!(1024)));
+
+    served.runtime.block_on(served.data.stop("adder".parse().unwrap())).unwrap();
+    let ready = get(at, "/v2/models/adder/ready");
+    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false})));
+    assert_eq!(get(at, "/v2/models/adder").error(), (503, "model-not-ready".into()));
+    assert_eq!(post(at, INFER, &input("[1,2]", "[1,2]")).error(), (503, "model-not-ready".into()));
+}
+
+#[test]
+fn tensors_go_in_flat_or_nested_and_come_out_with_shape_and_id() {
+    let served = Served::adder();
+    let at = served.address();
+    let body = input("[2,2]", "[1,2,3.25,-4]").replacen('{', r#"{"id":"42","#, 1);
+    let answer = post(at, INFER, &body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let json = answer.json();
+    let wanted = json!([{"name": "y", "datatype": "FP32", "shape": [2, 2], "data": [1.5, 2.5, 3.75, -3.5]}]);
+    assert_eq!(json["outputs"], wanted);
+    assert_eq!((&json["id"], &json["model_version"]), (&json!("42"), &json!("1.2.0")));
+    assert!(answer.head.to_ascii_lowercase().contains("content-type: application/json"));
+    assert_eq!(post(at, INFER, &input("[2,2]", "[[1,2],[3.25,-4]]")).json()["outputs"], wanted);
+    let seven = post(at, INFER, &input("[7,2]", &format!("{:?}", [0.5; 14]))).json();
+    assert_eq!(seven["outputs"][0]["shape"], json!([7, 2]), "more than max_batch runs in slices");
+}
+
+#[test]
+fn each_bad_input_has_its_status_and_code() {
+    let served = Served::adder();
+    let at = served.address();
+    let x = input("[1,2]", "[1,2]");
+    for (body, status, code) in [
+        (input("[1,3]", "[1,2,3]"), 400, "input-shape"),
+        (input("[2]", "[1,2]"), 400, "input-shape"),
+        (input("[1,2]", "[1]"), 400, "input-data"),
+        (input("[1,2]", "[1,2,3]"), 400, "input-data"),
+        (input("[1,2]", "[1,\"2\"]"), 400, "input-data"),
+        (input("[1,2]", "[1,null]"), 400, "input-data"),
+        (input("[1,2]", "[1,NaN]"), 400, "request-json"),
+        (input("[1,2]", "[1,1e39]"), 400, "input-not-finite"),
+        (input("[0,2]", "[]"), 400, "input-batch"),
+        (input("[1025,2]", &format!("{:?}", [1u8; 2050])), 400, "input-batch"),
+        (x.replace("FP32", "FP64"), 400, "input-dtype"),
+        (x.replace("FP32", "FP16"), 400, "input-dtype"),
+        (x.replace("\"x\"", "\"z\""), 400, "input-unknown"),
+        (r#"{"inputs":[]}"#.into(), 400, "input-missing"),
+        (x.replace("]}]}", r#"]}],"outputs":[{"name":"z"}]}"#), 400, "output-unknown"),
+        (x.replace("]}]}", "]}],\"priority\":1}"), 400, "request-json"),
+        ("{".into(), 400, "request-json"),
+        (String::new(), 400, "request-json"),
+        ("[".repeat(10_000), 400, "request-json"),
+    ] {
+        assert_eq!(post(at, INFER, &body).error(), (status, code.to_string()), "{:.100}", body);
+    }
+    let twice = x.replace("}]}", r#"},{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#);
+    assert_eq!(post(at, INFER, &twice).error(), (400, "input-twice".into()));
+    assert_eq!(post(at, "/v2/models/other/infer", &x).error(), (404, "model-unknown".into()));
+    assert_eq!(post(at, "/v2/models/..%2F..%2Fetc/infer", &x).error(), (404, "model-unknown".into()));
+    assert_eq!(post(at, INFER, &x).status, 200, "and the next good request is answered");
+}
+
+#[test]
+fn paths_and_methods_that_are_not_there_say_so() {
+    let served = Served::adder();
+    let at = served.address();
+    assert_eq!(get(at, "/").error(), (404, "request-route".into()));
+    assert_eq!(get(at, "/v2/models/adder/versions/1").error(), (404, "request-route".into()));
+    assert_eq!(get(at, INFER).error(), (405, "request-method".into()));
+    assert_eq!(post(at, "/v2/health/live", "").error(), (405, "request-method".into()));
+}
+
+#[test]
+fn a_body_beyond_the_contract_is_refused_before_it_is_read() {
+    let served = Served::adder();
+    let at = served.address();
+    // 16 KiB, and 1024 samples of 2 elements of 32 bytes.
+    let most = 16 * 1024 + 1024 * 2 * 32;
+    let head = |length: usize| {
+        format!("POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
+    };
+    assert_eq!(raw(at, head(most + 1).as_bytes()).error(), (413, "request-too-large".into()));
+    let chunked = format!(
+        "POST {INFER} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}",
+        most + 1,
+        " ".repeat(most + 1)
+    );
+    assert_eq!(raw(at, chunked.as_bytes()).error(), (413, "request-too-large".into()));
+    let garbled =
+        format!("POST {INFER} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    assert_eq!(raw(at, garbled.as_bytes()).error(), (400, "request-json".into()));
+    let body = format!("{}{}", input("[1,2]", "[1,2]"), " ".repeat(most - 70));
+    assert!(body.len() <= most);
+    assert_eq!(post(at, INFER, &body).status, 200);
+}
+
+#[test]
+fn only_this_device_may_ask_and_no_web_page() {
+    let served = Served::adder();
+    let at = served.address();
+    let with = |lines: &str| raw(at, format!("GET /v2/health/live HTTP/1.1\r\n{lines}\r\n").as_bytes());
+    for good in ["Host: localhost\r\n", "Host: 127.0.0.1:8500\r\n", "Host: [::1]:80\r\n"] {
+        assert_eq!(with(good).status, 200, "{good}");
+    }
+    for bad in [
+        "Host: evil.example\r\n",
+        "Host: localhost.evil.example:8500\r\n",
+        "Host: 10.0.0.7:8500\r\n",
+        "Host: localhost\r\nHost: evil.example\r\n",
+        "Host: localhost\r\nOrigin: https://evil.example\r\n",
+        "Host: localhost\r\nOrigin: null\r\n",
+        "",
+    ] {
+        assert_eq!(with(bad).error(), (403, "request-host".into()), "{bad}");
+    }
+    let absolute = raw(at, b"GET http://evil.example/v2 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(absolute.error(), (403, "request-host".into()));
+    let live = with("Host: localhost\r\n");
+    assert!(!live.head.to_ascii_lowercase().contains("access-control"), "no page may read an answer");
+}
+
+#[test]
+fn only_json_is_taken() {
+    let served = Served::adder();
+    let at = served.address();
+    let good = post_bytes(INFER, &input("[1,2]", "[1,2]"));
+    let with = |kind: &str| raw(at, good.replace("Content-Type: application/json\r\n", kind).as_bytes());
+    assert_eq!(with("").status, 200);
+    assert_eq!(with("Content-Type: text/plain\r\n").error(), (415, "request-content-type".into()));
+    let binary = with("Inference-Header-Content-Length: 100\r\n");
+    assert_eq!(binary.error(), (415, "request-content-type".into()));
+}
+
+#[test]
+fn failures_of_the_model_are_told_from_those_of_the_caller() {
+    let served = Served::start(CONFIG);
+    let at = served.address();
+    let body = "(if (f32.eq (f32.load (i32.const 1024)) (f32.const 2)) (then unreachable))
+                (if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $ever (br $ever))))";
+    served.runtime.block_on(serve(&served.data, "adder", "1", &card(4), 0.0, body));
+    assert_eq!(post(at, INFER, &input("[1,2]", "[2,0]")).error(), (500, "model-trap".into()));
+    assert_eq!(post(at, INFER, &input("[1,2]", "[3,0]")).error(), (504, "model-deadline".into()));
+    assert_eq!(post(at, INFER, &input("[1,2]", "[4,0]")).status, 200);
+}
+
+#[test]
+fn connections_beyond_the_bound_wait_for_a_place() {
+    let served = Served::start(ApiConfig { max_connections: 2, ..CONFIG });
+    let at = served.address();
+    let request = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let hold = || {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.write_all(request).unwrap();
+        assert_eq!(read_answer(&mut stream).status, 200);
+        stream
+    };
+    let (first, _second) = (hold(), hold());
+    let mut third = TcpStream::connect(at).unwrap();
+    third.write_all(request).unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(third.read(&mut [0; 1]).is_err(), "there is no place yet");
+    drop(first);
+    third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(read_answer(&mut third).status, 200);
+}
+
+#[test]
+fn a_taken_port_and_a_foreign_address_are_refused() {
+    let served = Served::start(CONFIG);
+    let start = |listen| {
+        let config = ApiConfig { listen, ..CONFIG };
+        served.runtime.block_on(Api::start(config, served.data.clone())).unwrap_err()
+    };
+    assert_eq!(start(served.address()).code().id, "listen-address-in-use");
+    let error = start("0.0.0.0:0".parse().unwrap());
+    assert_eq!(error.code().id, "listen-address");
+    assert!(error.to_string().contains("loopback"), "{error}");
+}
+
+#[test]
+fn an_end_in_order_answers_what_is_open() {
+    let served = Served::start(CONFIG);
+    let at = served.address();
+    let slow = "(if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $ever (br $ever))))";
+    served.runtime.block_on(serve(&served.data, "adder", "1", &card(4), 0.0, slow));
+    let client = std::thread::spawn(move || post(at, INFER, &input("[1,2]", "[3,0]")));
+    std::thread::sleep(Duration::from_millis(100));
+    let Served { runtime, api, .. } = served;
+    let started = Instant::now();
+    runtime.block_on(api.stop(Duration::from_secs(10)));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(client.join().unwrap().error(), (504, "model-deadline".into()));
+    assert!(TcpStream::connect(at).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn switches_under_load_fail_no_request() {
+    let served = Served::adder();
+    let at = served.address();
+    let done = Arc::new(AtomicBool::new(false));
+    let client = |done: Arc<AtomicBool>| {
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let request = post_bytes(INFER, &input("[1,2]", "[1,2]"));
+            let mut seen = [0u32; 2];
+            while !done.load(Ordering::Relaxed) {
+                stream.write_all(request.as_bytes()).unwrap();
+                let answer = read_answer(&mut stream);
+                assert_eq!(answer.status, 200, "{answer:?}");
+                let json = answer.json();
+                let old = json["outputs"][0]["data"] == json!([1.5, 2.5]);
+                assert!(old || json["outputs"][0]["data"] == json!([2.5, 3.5]), "{json}");
+                assert_eq!(json["model_version"].as_str().unwrap().starts_with("new"), !old, "{json}");
+                seen[usize::from(!old)] += 1;
+            }
+            seen
+        })
+    };
+    let clients = [client(done.clone()), client(done.clone())];
+    for switch in 0..10 {
+        let (version, addend) = if switch % 2 == 0 { ("new", 1.5) } else { ("old", 0.5) };
+        let version = format!("{version}-{switch}");
+        served.runtime.block_on(serve(&served.data, "adder", &version, &card(4), addend, ""));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        let seen = client.join().unwrap();
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    }
+}

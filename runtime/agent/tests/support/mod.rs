@@ -1,0 +1,191 @@
+//! Models written as text, their releases, and a small HTTP client that can be as wrong as a test wants.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use dunlin_abi::{Card, DType, Dim, TensorSpec};
+use dunlin_agent::data::{DataPlane, Policy, Prepare};
+use dunlin_core::document::{Blob, Chunks, Compat, Contract, Limits, Lineage, Probation, Release, SCHEMA};
+use dunlin_core::{Digest, VerifiedArtifact};
+
+pub const POLICY: Policy = Policy { memory_bytes: 1 << 32, deadline_us: 60_000_000, queue_requests: 64 };
+
+/// A card with one input `x` and one output `y`, both `[n, 2]` of f32.
+pub fn card(max_batch: u32) -> Card {
+    let tensor = |name| TensorSpec::new(name, DType::F32, [Dim::Batch, Dim::Fixed(2)]);
+    Card {
+        abi: dunlin_abi::ABI_VERSION,
+        inputs: vec![tensor("x")],
+        outputs: vec![tensor("y")],
+        max_batch,
+        state: dunlin_abi::State::None,
+        simd: dunlin_abi::Simd::None,
+        stack_bytes: 0,
+        arena_bytes: 0,
+        producer: "dunlin-agent tests".into(),
+        source_sha256: None,
+    }
+}
+
+/// A module: `y = x + addend`, element by element; `body` runs first, with the batch in `$n`.
+pub fn module(card: &Card, addend: f32, body: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+          (memory (export "memory") 3)
+          (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+          (func (export "dunlin_output") (param i32) (result i32) (i32.const 66560))
+          (func (export "dunlin_infer") (param $n i32) (result i32)
+            (local $i i32)
+            {body}
+            (loop $next
+              (f32.store offset=66560 (local.get $i)
+                (f32.add (f32.load offset=1024 (local.get $i)) (f32.const {addend})))
+              (local.set $i (i32.add (local.get $i) (i32.const 4)))
+              (br_if $next (i32.lt_u (local.get $i) (i32.mul (local.get $n) (i32.const 8)))))
+            (i32.const 0)))"#
+    );
+    with_card(wat::parse_str(text).unwrap(), card)
+}
+
+/// Appends the card's custom section.
+pub fn with_card(mut wasm: Vec<u8>, card: &Card) -> Vec<u8> {
+    fn leb(mut value: usize, out: &mut Vec<u8>) {
+        while value >= 0x80 {
+            out.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+            value >>= 7;
+        }
+        out.push(u8::try_from(value).unwrap());
+    }
+    let name = dunlin_abi::CARD_SECTION;
+    let mut section = Vec::new();
+    leb(name.len(), &mut section);
+    section.extend_from_slice(name.as_bytes());
+    section.extend_from_slice(&card.to_bytes().unwrap());
+    wasm.push(0);
+    leb(section.len(), &mut wasm);
+    wasm.extend_from_slice(&section);
+    wasm
+}
+
+/// A release of a module, as control would hand it over.
+pub fn release(model: &str, version: &str, card: &Card, wasm: Vec<u8>) -> Prepare {
+    let artifact = VerifiedArtifact::trust_local(wasm);
+    let document = Release {
+        schema: SCHEMA,
+        fleet: "test".parse().unwrap(),
+        release_epoch: 1,
+        model: model.parse().unwrap(),
+        counter: 1,
+        version: version.into(),
+        issued_unix_s: 0,
+        artifact: Blob {
+            digest: artifact.digest(),
+            size_bytes: artifact.bytes().len() as u64,
+            chunks: Chunks::Inline(Vec::new()),
+        },
+        card_digest: Digest::of(&card.to_bytes().unwrap()),
+        compat: Compat { abi: 1, min_runtime: "0.1.0".parse().unwrap(), simd: card.simd },
+        limits: Limits {
+            memory_bytes: 1 << 20,
+            table_elements: 16,
+            stack_bytes: 64 * 1024,
+            deadline_us: 200_000,
+            log_lines_per_s: 10,
+            metrics_per_s: 10,
+        },
+        imports: Vec::new(),
+        contract: Contract::of_card(card),
+        attachments: Vec::new(),
+        probation: Probation { min_inferences: 1, duration_s: 1, max_failures: 1 },
+        lineage: Lineage::default(),
+    };
+    let release = Digest::of(format!("{model}@{version}").as_bytes());
+    let (golden, baseline) = (None, None);
+    Prepare { model: document.model.clone(), release, document, artifact, golden, baseline }
+}
+
+/// Prepares and activates `y = x + addend`.
+pub async fn serve(data: &DataPlane, model: &str, version: &str, card: &Card, addend: f32, body: &str) {
+    let prepare = release(model, version, card, module(card, addend, body));
+    let (model, digest) = (prepare.model.clone(), prepare.release);
+    data.prepare(prepare).await.unwrap();
+    data.activate(model, digest).await.unwrap();
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Status and code of an error.
+    pub fn error(&self) -> (u16, String) {
+        let json = self.json();
+        assert!(!json["error"].as_str().unwrap().is_empty(), "{json}");
+        (self.status, json["code"].as_str().unwrap().to_string())
+    }
+}
+
+/// Sends bytes as they are and reads one answer.
+pub fn raw(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // A server that refuses a body early may close before all of it is written.
+    let _ = stream.write_all(request);
+    read_answer(&mut stream)
+}
+
+pub fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+                .unwrap_or(0usize);
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            while bytes.len() < end + 4 + length {
+                let read = stream.read(&mut buffer).unwrap();
+                assert!(read > 0, "the answer ended early: {head}");
+                bytes.extend_from_slice(&buffer[..read]);
+            }
+            let body = String::from_utf8(bytes[end + 4..].to_vec()).unwrap();
+            return Answer { status, head, body };
+        }
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "the connection ended without an answer");
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+}
+
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    raw(address, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+}
+
+pub fn post(address: SocketAddr, path: &str, body: &str) -> Answer {
+    raw(address, post_bytes(path, body).as_bytes())
+}
+
+pub fn post_bytes(path: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A request of one input `x`.
+pub fn input(shape: &str, data: &str) -> String {
+    format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":{data}}}]}}"#)
+}
