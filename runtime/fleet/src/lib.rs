@@ -1,0 +1,20 @@
+//! The operator's side of Dunlin: a fleet's folder, its releases and deployments, and what its
+//! devices report.
+//!
+//! Everything that is signed is made here from a folder of plain files and published through
+//! [`dunlin_mqtt`]. The rules of the documents are [`dunlin_core`]'s, so that a device cannot see them
+//! otherwise. Nothing here prints: callers get values, and progress by callback.
+
+pub mod deploy;
+pub mod devices;
+pub mod enroll;
+pub mod file;
+pub mod folder;
+pub mod key;
+pub mod publish;
+pub mod release;
+pub mod run;
+pub mod tail;
+pub mod tensor;
+
+pub use folder::{Fleet, FolderError};

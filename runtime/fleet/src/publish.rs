@@ -1,0 +1,137 @@
+//! Publishing: a release's chunks, lists and documents become retained messages.
+//!
+//! The broker is a cache: publishing twice changes nothing, and repairs what the broker lost. The
+//! release goes last, so that nobody who sees it waits for a chunk.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dunlin_core::code::{Code, Coded};
+use dunlin_core::document::{Blob, Chunks, Release};
+use dunlin_core::trust::Verified;
+use dunlin_core::{Digest, chunk, topic};
+use dunlin_mqtt::{Link, LinkError, Message, PUBLISH_WINDOW};
+
+use crate::folder::{Fleet, FolderError};
+
+/// Why publishing stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The folder does not hold what is to be published.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A chunk list cannot be read.
+    #[error(transparent)]
+    ChunkList(#[from] chunk::ChunkListError),
+    /// The broker did not take a message.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+impl Coded for PublishError {
+    fn code(&self) -> Code {
+        match self {
+            PublishError::Folder(error) => error.code(),
+            PublishError::ChunkList(error) => error.code(),
+            PublishError::Link(error) => error.code(),
+        }
+    }
+}
+
+/// What a release puts on the broker, in the order of publishing.
+///
+/// # Errors
+/// A blob is missing from the folder, or altered.
+pub fn messages(fleet: &Fleet, release: &Verified<Release>) -> Result<Vec<Message>, PublishError> {
+    let mut messages = trust_messages(fleet)?;
+    let attachments = release.attachments.iter().map(|attachment| &attachment.blob);
+    let mut seen = std::collections::BTreeSet::new();
+    for blob in std::iter::once(&release.artifact).chain(attachments) {
+        for (digest, payload) in chunks_of(fleet, blob)? {
+            if seen.insert(digest) {
+                messages.push(retained(topic::chunk(fleet.name(), &digest), payload));
+            }
+        }
+    }
+    let envelope = Bytes::copy_from_slice(release.envelope());
+    messages.push(retained(topic::release(fleet.name(), &release.digest()), envelope));
+    Ok(messages)
+}
+
+/// Every root and the device list: what devices and collectors trust.
+///
+/// # Errors
+/// A file of the folder cannot be read or verified.
+pub fn trust_messages(fleet: &Fleet) -> Result<Vec<Message>, FolderError> {
+    let mut messages = Vec::new();
+    for (version, envelope) in fleet.root_envelopes()? {
+        messages.push(retained(topic::root(fleet.name(), version), Bytes::from(envelope)));
+    }
+    if let Some(list) = fleet.device_list()? {
+        messages.push(retained(topic::devices(fleet.name()), Bytes::copy_from_slice(list.envelope())));
+    }
+    Ok(messages)
+}
+
+/// The chunks of a blob, and the one of its list.
+fn chunks_of(fleet: &Fleet, blob: &Blob) -> Result<Vec<(Digest, Bytes)>, PublishError> {
+    let bytes = Bytes::from(fleet.blob(&blob.digest)?);
+    let mut pieces = Vec::new();
+    let refs = match &blob.chunks {
+        Chunks::Inline(refs) => refs.clone(),
+        Chunks::List(list) => {
+            let encoded = fleet.blob(&list.digest)?;
+            let refs = chunk::decode_list(&encoded, blob.size_bytes)?;
+            pieces.push((list.digest, Bytes::from(encoded)));
+            refs
+        }
+    };
+    let mut offset = 0;
+    for chunk in refs {
+        let end = offset + chunk.size_bytes as usize;
+        pieces.push((chunk.digest, bytes.slice(offset..end)));
+        offset = end;
+    }
+    Ok(pieces)
+}
+
+pub(crate) fn retained(topic: String, payload: Bytes) -> Message {
+    Message { topic, payload, retain: true }
+}
+
+/// Publishes messages, several in flight, and returns when the broker has acknowledged all. The
+/// callback gets the payload bytes of each message that was acknowledged.
+///
+/// # Errors
+/// The first message that the broker did not take.
+pub async fn send(
+    link: &Link,
+    messages: Vec<Message>,
+    mut acknowledged: impl FnMut(u64),
+) -> Result<(), LinkError> {
+    let mut waiting = VecDeque::new();
+    for message in messages {
+        let bytes = message.payload.len() as u64;
+        // The link bounds how many are in flight; half of them are left to others.
+        if waiting.len() >= PUBLISH_WINDOW / 2
+            && let Some((pending, bytes)) = waiting.pop_front()
+        {
+            finish(pending, bytes, &mut acknowledged).await?;
+        }
+        waiting.push_back((link.enqueue(message).await?, bytes));
+    }
+    for (pending, bytes) in waiting {
+        finish(pending, bytes, &mut acknowledged).await?;
+    }
+    Ok(())
+}
+
+async fn finish(
+    pending: dunlin_mqtt::PendingPublish,
+    bytes: u64,
+    acknowledged: &mut impl FnMut(u64),
+) -> Result<(), LinkError> {
+    pending.await?;
+    acknowledged(bytes);
+    Ok(())
+}

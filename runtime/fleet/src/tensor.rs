@@ -1,0 +1,369 @@
+//! Tensors in files: `.npy`, `.npz` and `.csv`, as data scientists save them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use dunlin_abi::DType;
+use dunlin_core::code::{self, Code, Coded};
+use npyz::{Order, WriterBuilder as _};
+
+/// Integers up to this magnitude are exact in a double.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A tensor in memory: row-major, little-endian.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The type of every element.
+    pub dtype: DType,
+    /// The extents, outermost first.
+    pub shape: Vec<u64>,
+    /// The elements.
+    pub bytes: Vec<u8>,
+}
+
+/// A file of tensors that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorFileError {
+    /// It cannot be opened, or is not of its format.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It cannot be written.
+    #[error("cannot write {path}: {error}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A value does not fit the type that the model wants.
+    #[error("the value {value} does not fit the type {dtype}")]
+    Value {
+        /// The value.
+        value: f64,
+        /// The type.
+        dtype: DType,
+    },
+}
+
+impl Coded for TensorFileError {
+    fn code(&self) -> Code {
+        match self {
+            TensorFileError::Read { .. } => code::fleet::TENSOR_FILE,
+            TensorFileError::Write { .. } => code::fleet::FILE,
+            TensorFileError::Value { .. } => code::fleet::TENSOR_SHAPE,
+        }
+    }
+}
+
+fn unreadable<E: ToString>(path: &Path) -> impl Fn(E) -> TensorFileError {
+    move |error| TensorFileError::Read { path: path.to_path_buf(), reason: error.to_string() }
+}
+
+impl Tensor {
+    /// A tensor of 32-bit floats.
+    pub fn from_f32(shape: &[u64], values: &[f32]) -> Tensor {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor { dtype: DType::F32, shape: shape.to_vec(), bytes }
+    }
+
+    /// How many elements it has.
+    pub fn elements(&self) -> usize {
+        self.bytes.len() / self.dtype.size() as usize
+    }
+
+    /// The elements as doubles; integers beyond 2^53 are rounded.
+    pub fn to_f64(&self) -> Vec<f64> {
+        dunlin_core::drift::values(self.dtype, &self.bytes).collect()
+    }
+
+    /// The same numbers in another type.
+    ///
+    /// # Errors
+    /// A number does not fit: out of range, or a fraction where an integer is wanted.
+    pub fn cast(&self, dtype: DType) -> Result<Tensor, TensorFileError> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        let mut bytes = Vec::with_capacity(self.elements() * dtype.size() as usize);
+        for value in self.to_f64() {
+            encode(dtype, value, &mut bytes)?;
+        }
+        Ok(Tensor { dtype, shape: self.shape.clone(), bytes })
+    }
+
+    /// Rows `from..to` of the outermost axis.
+    pub fn rows(&self, from: u64, to: u64) -> Tensor {
+        let rows = self.shape.first().copied().unwrap_or(1).max(1) as usize;
+        let stride = self.bytes.len() / rows;
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = to - from;
+        }
+        Tensor {
+            dtype: self.dtype,
+            shape,
+            bytes: self.bytes[from as usize * stride..to as usize * stride].to_vec(),
+        }
+    }
+
+    /// Reads a `.npy` file, or rows of numbers from a `.csv` file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of neither format.
+    pub fn read(path: &Path) -> Result<Tensor, TensorFileError> {
+        let file = File::open(path).map_err(unreadable(path))?;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => read_csv(path, file),
+            Some("npy") => from_npy(BufReader::new(file)).map_err(unreadable(path)),
+            _ => Err(unreadable(path)("expected a name that ends in .npy or .csv")),
+        }
+    }
+
+    /// Writes a `.npy` file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_npy(&self, path: &Path) -> Result<(), TensorFileError> {
+        let failed = |error| TensorFileError::Write { path: path.to_path_buf(), error };
+        let bytes = self.to_npy().map_err(failed)?;
+        std::fs::write(path, bytes).map_err(failed)
+    }
+
+    fn to_npy(&self) -> std::io::Result<Vec<u8>> {
+        let letter = match self.dtype {
+            DType::F32 | DType::F64 => 'f',
+            DType::I8 | DType::I16 | DType::I32 | DType::I64 => 'i',
+            DType::U8 | DType::U16 | DType::U32 | DType::U64 => 'u',
+            DType::Bool => 'b',
+        };
+        let order = if self.dtype.size() == 1 { '|' } else { '<' };
+        let descr = format!("{order}{letter}{}", self.dtype.size());
+        let dtype = npyz::DType::new_scalar(descr.parse().map_err(std::io::Error::other)?);
+        let mut file = Vec::new();
+        macro_rules! write {
+            ($type:ty) => {{
+                let options = npyz::WriteOptions::new().dtype(dtype).shape(&self.shape);
+                let mut writer = options.writer(&mut file).begin_nd()?;
+                for element in self.bytes.chunks_exact(size_of::<$type>()) {
+                    writer
+                        .push(&<$type>::from_le_bytes(element.try_into().map_err(std::io::Error::other)?))?;
+                }
+                writer.finish()?;
+            }};
+        }
+        match self.dtype {
+            DType::F32 => write!(f32),
+            DType::F64 => write!(f64),
+            DType::I8 => write!(i8),
+            DType::U8 => write!(u8),
+            DType::I16 => write!(i16),
+            DType::U16 => write!(u16),
+            DType::I32 => write!(i32),
+            DType::U32 => write!(u32),
+            DType::I64 => write!(i64),
+            DType::U64 => write!(u64),
+            DType::Bool => {
+                let options = npyz::WriteOptions::new().dtype(dtype).shape(&self.shape);
+                let mut writer = options.writer(&mut file).begin_nd()?;
+                self.bytes.iter().try_for_each(|byte| writer.push(&(*byte != 0)))?;
+                writer.finish()?;
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// Reads every array of a `.npz` file, by name.
+///
+/// # Errors
+/// The file cannot be read, or is not of this format.
+pub fn read_npz(path: &Path) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(unreadable(path))?;
+    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let mut tensors = BTreeMap::new();
+    for name in names {
+        let array = archive.by_name(&name).map_err(unreadable(path))?;
+        let array = array.ok_or_else(|| unreadable(path)(format!("the array {name} is missing")))?;
+        let tensor = from_reader(array).map_err(|reason| unreadable(path)(format!("{name}: {reason}")))?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+fn from_npy(reader: impl Read) -> Result<Tensor, String> {
+    from_reader(npyz::NpyFile::new(reader).map_err(|error| error.to_string())?)
+}
+
+fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
+    if file.order() != Order::C && file.shape().len() > 1 {
+        return Err("the array is in Fortran order; save numpy.ascontiguousarray(a)".to_string());
+    }
+    let shape = file.shape().to_vec();
+    let mut file = file;
+    macro_rules! attempt {
+        ($($type:ty => $dtype:expr),*) => {
+            $(file = match file.try_data::<$type>() {
+                Ok(data) => {
+                    let mut bytes = Vec::new();
+                    for element in data {
+                        bytes.extend(element.map_err(|error| error.to_string())?.to_le_bytes());
+                    }
+                    return Ok(Tensor { dtype: $dtype, shape, bytes });
+                }
+                Err(other) => other,
+            };)*
+        };
+    }
+    attempt!(f32 => DType::F32, f64 => DType::F64, u8 => DType::U8, i8 => DType::I8, i16 => DType::I16,
+        u16 => DType::U16, i32 => DType::I32, u32 => DType::U32, i64 => DType::I64, u64 => DType::U64);
+    match file.try_data::<bool>() {
+        Ok(data) => {
+            let bytes: Result<Vec<u8>, _> = data.map(|element| element.map(u8::from)).collect();
+            Ok(Tensor { dtype: DType::Bool, shape, bytes: bytes.map_err(|error| error.to_string())? })
+        }
+        Err(file) => Err(format!("the element type {} is not supported", file.dtype().descr())),
+    }
+}
+
+/// Rows of numbers; a first row that holds none is a header.
+fn read_csv(path: &Path, file: File) -> Result<Tensor, TensorFileError> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(file);
+    let (mut values, mut rows, mut columns) = (Vec::new(), 0u64, 0u64);
+    for (line, record) in reader.records().enumerate() {
+        let record = record.map_err(unreadable(path))?;
+        let numbers: Result<Vec<f64>, _> = record.iter().map(str::parse::<f64>).collect();
+        match numbers {
+            Ok(numbers) => {
+                (rows, columns) = (rows + 1, numbers.len() as u64);
+                values.extend(numbers);
+            }
+            Err(_) if line == 0 => {}
+            Err(error) => return Err(unreadable(path)(format!("line {}: {error}", line + 1))),
+        }
+    }
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(Tensor { dtype: DType::F64, shape: vec![rows, columns], bytes })
+}
+
+fn encode(dtype: DType, value: f64, bytes: &mut Vec<u8>) -> Result<(), TensorFileError> {
+    let misfit = || TensorFileError::Value { value, dtype };
+    macro_rules! integer {
+        ($type:ty) => {{
+            // The bounds of 64-bit types are not exact in a double, so the exact range is narrower.
+            let (low, high) = ((<$type>::MIN as f64).max(-EXACT), (<$type>::MAX as f64).min(EXACT));
+            if value.fract() != 0.0 || !(low..=high).contains(&value) {
+                return Err(misfit());
+            }
+            bytes.extend((value as $type).to_le_bytes());
+        }};
+    }
+    match dtype {
+        DType::F32 => {
+            let single = value as f32;
+            if single.is_infinite() && value.is_finite() {
+                return Err(misfit());
+            }
+            bytes.extend(single.to_le_bytes());
+        }
+        DType::F64 => bytes.extend(value.to_le_bytes()),
+        DType::I8 => integer!(i8),
+        DType::U8 => integer!(u8),
+        DType::I16 => integer!(i16),
+        DType::U16 => integer!(u16),
+        DType::I32 => integer!(i32),
+        DType::U32 => integer!(u32),
+        DType::I64 => integer!(i64),
+        DType::U64 => integer!(u64),
+        DType::Bool => match value {
+            0.0 => bytes.push(0),
+            1.0 => bytes.push(1),
+            _ => return Err(misfit()),
+        },
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_survives_npy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let one = Tensor::from_f32(&[2, 1], &[0.0, 1.0]);
+        let types = [
+            DType::F32,
+            DType::F64,
+            DType::I8,
+            DType::U8,
+            DType::I16,
+            DType::U16,
+            DType::I32,
+            DType::U32,
+            DType::I64,
+            DType::U64,
+            DType::Bool,
+        ];
+        for dtype in types {
+            let tensor = one.cast(dtype).unwrap();
+            tensor.write_npy(&path).unwrap();
+            assert_eq!(Tensor::read(&path).unwrap(), tensor, "{dtype}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_refused() {
+        for (value, dtype) in [
+            (256.0, DType::U8),
+            (-1.0, DType::U32),
+            (0.5, DType::I64),
+            (1e300, DType::F32),
+            (2.0, DType::Bool),
+            (f64::NAN, DType::I32),
+            (1e19, DType::U64),
+        ] {
+            let tensor = Tensor { dtype: DType::F64, shape: vec![1], bytes: value.to_le_bytes().to_vec() };
+            assert_eq!(tensor.cast(dtype).unwrap_err().code().id, "tensor-shape", "{value} as {dtype}");
+        }
+    }
+
+    #[test]
+    fn csv_may_have_a_header_and_nothing_else_that_is_no_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        std::fs::write(&path, "a, b\n1, 2.5\n3,4\n").unwrap();
+        let tensor = Tensor::read(&path).unwrap();
+        assert_eq!((tensor.shape.clone(), tensor.to_f64()), (vec![2, 2], vec![1.0, 2.5, 3.0, 4.0]));
+        for bad in ["1,2\n3\n", "1,2\n3,x\n"] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(Tensor::read(&path).unwrap_err().code().id, "tensor-file", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_cut_from_the_outermost_axis() {
+        let tensor = Tensor::from_f32(&[3, 2], &[1., 2., 3., 4., 5., 6.]);
+        assert_eq!(tensor.rows(1, 2), Tensor::from_f32(&[1, 2], &[3., 4.]));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.npy", "a.txt"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, b"garbage").unwrap();
+            assert_eq!(Tensor::read(&path).unwrap_err().code().id, "tensor-file");
+        }
+        let path = folder.path().join("a.npz");
+        std::fs::write(&path, b"garbage").unwrap();
+        assert_eq!(read_npz(&path).unwrap_err().code().id, "tensor-file");
+    }
+}
