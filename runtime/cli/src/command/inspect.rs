@@ -1,0 +1,75 @@
+//! `dunlin inspect`: what a module says of itself, read without running it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dunlin_core::Digest;
+use dunlin_fleet::run::shape_text;
+
+use crate::failure::{Outcome, on_file};
+use crate::show;
+
+/// Show what a module says of itself, without running it
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  dunlin inspect digits.wasm\n  dunlin inspect digits.wasm --json | jq .card.inputs"
+)]
+pub(crate) struct Arguments {
+    /// The module
+    module: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
+    let summary = dunlin_sandbox::inspect(&bytes)?;
+    let digest = Digest::of(&bytes);
+    if arguments.json {
+        return show::json(&serde_json::json!({
+            "sha256": digest,
+            "bytes": bytes.len(),
+            "card": summary.card,
+            "card_sha256": summary.card_digest,
+            "imports": summary.imports,
+            "exports": summary.exports,
+            "memory_min_bytes": summary.memory_min_bytes,
+            "memory_max_bytes": summary.memory_max_bytes,
+            "functions": summary.functions,
+            "code_bytes": summary.code_bytes,
+            "data_bytes": summary.data_bytes,
+        }));
+    }
+    let card = &summary.card;
+    let mut table = show::table(&[]);
+    table.add_row(["sha256".to_string(), digest.to_string()]);
+    table.add_row(["made by".to_string(), card.producer.clone()]);
+    for (kind, tensors) in [("input", &card.inputs), ("output", &card.outputs)] {
+        for tensor in tensors {
+            let mut text = format!("{} {} {}", tensor.name, tensor.dtype, shape_text(tensor));
+            if let Some(unit) = &tensor.unit {
+                text += &format!(" in {unit}");
+            }
+            if let Some([low, high]) = tensor.range {
+                text += &format!(", {low} to {high}");
+            }
+            table.add_row([kind.to_string(), text]);
+        }
+    }
+    let imports: Vec<&str> = summary.imports.iter().map(|import| import.name()).collect();
+    table.add_row([
+        "imports".to_string(),
+        if imports.is_empty() { "none".into() } else { imports.join(", ") },
+    ]);
+    table.add_row(["batch".to_string(), format!("up to {}", card.max_batch)]);
+    table.add_row(["state, SIMD".to_string(), format!("{:?}, {:?}", card.state, card.simd).to_lowercase()]);
+    table.add_row(["memory".to_string(), show::bytes(summary.memory_min_bytes)]);
+    table.add_row([
+        "code, data".to_string(),
+        format!("{}, {}", show::bytes(summary.code_bytes), show::bytes(summary.data_bytes)),
+    ]);
+    table.add_row(["module".to_string(), show::bytes(bytes.len() as u64)]);
+    println!("{table}");
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The verbs, a file each.
+
+mod bench;
+mod broker;
+mod compile;
+mod deploy;
+mod devices;
+mod enroll;
+mod init;
+mod inspect;
+mod publish;
+mod release;
+mod run;
+mod tail;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use dunlin_core::code;
+use dunlin_core::id::ModelName;
+use dunlin_fleet::Fleet;
+use dunlin_mqtt::{BrokerUrl, Events, Link, LinkConfig, Secret};
+
+use crate::failure::{Failure, Outcome, on_file};
+
+/// How long a command waits for the broker.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What `dunlin` can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Demo(crate::demo::Arguments),
+    Init(init::Arguments),
+    Enroll(enroll::Arguments),
+    Compile(compile::Arguments),
+    Inspect(inspect::Arguments),
+    Run(run::Arguments),
+    Bench(bench::Arguments),
+    Release(release::Arguments),
+    Publish(publish::Arguments),
+    Deploy(deploy::Arguments),
+    Devices(devices::Arguments),
+    Tail(tail::Arguments),
+    /// Run the agent of a device, check its configuration or show its state
+    #[command(after_help = "Examples:\n  dunlin agent --config press-3/agent.toml\n  \
+                            dunlin agent check-config --config press-3/agent.toml\n  \
+                            dunlin agent state --config press-3/agent.toml --json")]
+    Agent(dunlin_agent::Arguments),
+    Broker(broker::Arguments),
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(arguments) => crate::demo::run(arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Enroll(arguments) => enroll::run(arguments),
+        Command::Compile(arguments) => compile::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Release(arguments) => release::run(arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Agent(arguments) => Ok(dunlin_agent::run(arguments)?),
+        Command::Broker(arguments) => broker::run(&arguments),
+    }
+}
+
+/// Which fleet.
+#[derive(Args)]
+pub(crate) struct FleetArgument {
+    /// The fleet's folder, as `dunlin init` made it
+    #[arg(long = "fleet", value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl FleetArgument {
+    pub(crate) fn open(&self) -> Outcome<Fleet> {
+        Ok(Fleet::open(&self.folder)?)
+    }
+}
+
+/// Which broker, and who we are to it.
+#[derive(Args)]
+pub(crate) struct BrokerArguments {
+    /// The broker: mqtt://HOST[:PORT]
+    #[arg(long, value_name = "URL")]
+    broker: BrokerUrl,
+    /// The name to log in with
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    username: Option<String>,
+    /// A file that holds the password and nothing else
+    #[arg(long, value_name = "FILE", requires = "username")]
+    password_file: Option<PathBuf>,
+}
+
+impl BrokerArguments {
+    /// Connects, or fails soon with what stood in the way.
+    pub(crate) async fn connect(&self) -> Outcome<(Link, Events)> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Failure::new(code::fleet::RANDOM, format!("no randomness: {error}")))?;
+        let mut config =
+            LinkConfig::new(self.broker.clone(), format!("dunlin-{:016x}", u64::from_le_bytes(random)));
+        if let (Some(name), Some(path)) = (&self.username, &self.password_file) {
+            let password = on_file("read", path, std::fs::read_to_string(path))?;
+            config.credentials = Some((name.clone(), Secret::new(password.trim_end_matches(['\r', '\n']))));
+        }
+        Ok(dunlin_mqtt::connect_once(config, CONNECT_TIMEOUT).await?)
+    }
+}
+
+/// A release as the command line names it: `NAME@VERSION`.
+#[derive(Clone, Debug)]
+pub(crate) struct ReleaseName {
+    /// The model.
+    pub(crate) model: ModelName,
+    /// What people call the release.
+    pub(crate) version: String,
+}
+
+impl FromStr for ReleaseName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ReleaseName, String> {
+        let expected = "expected NAME@VERSION, for example digits@1.0.0";
+        let (model, version) = text.split_once('@').ok_or(expected)?;
+        if version.is_empty() {
+            return Err(expected.to_string());
+        }
+        let model = model.parse().map_err(|error: dunlin_core::id::IdError| error.to_string())?;
+        Ok(ReleaseName { model, version: version.to_string() })
+    }
+}
+
+/// Runs a future to its end on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(code::fleet::FILE, format!("cannot start the event loop: {error}")))?;
+    runtime.block_on(future)
+}

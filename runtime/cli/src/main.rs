@@ -1,0 +1,48 @@
+//! `dunlin`: the one command line of Dunlin.
+//!
+//! Thin: every verb reads its arguments, calls a crate and shows the result. Exit codes: 0 done,
+//! 1 failed, 2 usage, 3 refused, 4 unreachable. What is for scripts goes to standard output, what is
+//! for people about the run (progress, warnings, errors) to standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Talking to the person at the terminal is its job.
+
+mod broker;
+mod command;
+mod demo;
+mod failure;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command::Command;
+use crate::failure::Outcome;
+
+/// Signed WebAssembly models for fleets of edge devices, over MQTT.
+#[derive(Parser)]
+#[command(name = "dunlin", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Start here: dunlin demo")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code.class.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    // The agent sets up its own log; the other verbs warn on standard error only.
+    if !matches!(command, Command::Agent(_)) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,mqtt5=off"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    command::run(command)
+}

@@ -1,0 +1,14 @@
+//! End to end: the real binary, real processes, a real broker, real files.
+//!
+//! One module a story. Each test has a folder, a broker and ports of its own, and stops what it
+//! started by its own id.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod bad_input;
+mod demo;
+mod digits;
+mod main_job;
+mod mosquitto;
+mod resume;
+mod threshold;
+mod world;

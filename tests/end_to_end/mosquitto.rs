@@ -1,0 +1,49 @@
+//! The walk-through of `examples/digits/README.md`, by hand, against mosquitto.
+
+use std::process::{Command, Stdio};
+
+use crate::world::{Process, World, classes, eventually, free_port, test_images};
+
+/// mosquitto on loopback; nothing where it is not installed and nobody demands it.
+fn mosquitto(folder: &std::path::Path) -> Option<(Process, String)> {
+    let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|program| {
+        Command::new(program).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    });
+    let Some(program) = program else {
+        let message = "mosquitto is not installed: apt-get install mosquitto";
+        assert!(std::env::var_os("DUNLIN_REQUIRE_MOSQUITTO").is_none(), "{message}");
+        println!("NOT TESTED against mosquitto: {message}");
+        return None;
+    };
+    let port = free_port();
+    let config = folder.join("mosquitto.conf");
+    let text =
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\npersistence false\n");
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(program);
+    command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = Process::spawn(command);
+    eventually("mosquitto is up", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    Some((process, format!("mqtt://127.0.0.1:{port}")))
+}
+
+#[test]
+fn the_walk_through_by_hand_works_with_mosquitto() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((broker, url)) = mosquitto(folder.path()) else { return };
+    let world = World::with(broker, url);
+    let device = world.enroll("press-3");
+    let events = world.tail("event");
+    world.release_digits("1.0.0", 16);
+    world.publish("digits@1.0.0");
+    world.deploy("digits@1.0.0", "stable");
+    // The device comes last: everything waits for it on the broker.
+    let _agent = device.start();
+    device.serves("1.0.0");
+    let (images, labels) = test_images();
+    let found = classes(&device.classify(&images));
+    let right = found.iter().zip(&labels).filter(|(a, b)| a == b).count();
+    assert_eq!(right, 351, "of {}", labels.len());
+    let switched = events.until("the switch is reported", |record| record["event"] == "switched");
+    assert_eq!(switched["device"], "press-3");
+}

@@ -1,0 +1,144 @@
+//! `kill -9` in the middle of a pull: the next start fetches only what is missing.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::world::{World, eventually, ok};
+
+/// Weights of 6 MiB: about 200 chunks.
+const HIDDEN: usize = 1024;
+
+#[test]
+fn a_killed_agent_resumes_its_pull() {
+    let world = World::new();
+    let device = world.enroll_at("alpha", &slow_link(&world.url));
+    let onnx = world.path("large.onnx");
+    std::fs::write(&onnx, large_model()).unwrap();
+    let wasm = world.path("large.wasm");
+    ok(&["compile", &onnx, "-o", &wasm]);
+    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
+    world.publish("large@1.0.0");
+    world.deploy("large@1.0.0", "stable");
+
+    let mut agent = device.start();
+    let map = eventually("the pull begins", || {
+        let partial = device.bundle.join("state/partial");
+        let maps = std::fs::read_dir(partial).ok()?.filter_map(Result::ok);
+        maps.map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "map"))
+    });
+    let first = std::fs::read(&map).unwrap();
+    eventually("a part of the pull is on disk", || (std::fs::read(&map).ok()? != first).then_some(()));
+    agent.kill();
+    assert!(map.exists(), "the pull was complete before the agent was killed");
+
+    let _again = device.start();
+    eventually("the model serves", || (device.get("/v2/models/large/ready")?.0 == 200).then_some(()));
+    let log = device.log();
+    let line = log.lines().rev().find(|line| line.contains("resuming")).unwrap_or_else(|| panic!("{log}"));
+    println!("{line}");
+    let number = |after: &str| -> u64 {
+        let rest = &line[line.find(after).unwrap_or_else(|| panic!("{line}")) + after.len()..];
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    };
+    let (here, of, fetching) = (number("resuming: "), number(" of "), number("fetching "));
+    assert!(here > 0 && fetching > 0, "{line}");
+    assert_eq!(here + fetching, of, "{line}");
+}
+
+/// A link of about 2 MB/s to the broker, so that the kill comes in the middle. It ends with the test's
+/// process; its address.
+fn slow_link(broker: &str) -> String {
+    let broker = broker.strip_prefix("mqtt://").unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for device in listener.incoming().map_while(Result::ok) {
+            let Ok(upstream) = TcpStream::connect(&broker) else { continue };
+            let (from, to) = (upstream.try_clone().unwrap(), device.try_clone().unwrap());
+            std::thread::spawn(move || forward(from, to, Duration::from_millis(8)));
+            std::thread::spawn(move || forward(device, upstream, Duration::ZERO));
+        }
+    });
+    url
+}
+
+/// Copies until either side ends, 16 KiB at a time with a pause between.
+fn forward(mut from: TcpStream, mut to: TcpStream, pause: Duration) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+        std::thread::sleep(pause);
+    }
+    // The other side may be gone already.
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+/// An ONNX file by hand: `y = relu(x W + b)`, W of 1024 x 1536 pseudo-random numbers.
+fn large_model() -> Vec<u8> {
+    let (k, n) = (HIDDEN, HIDDEN * 3 / 2);
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+    };
+    let floats = |count: usize, random: &mut dyn FnMut() -> f32| -> Vec<u8> {
+        (0..count).flat_map(|_| random().to_le_bytes()).collect()
+    };
+    let initializer = |name: &str, dims: &[u64], raw: Vec<u8>| {
+        let mut tensor = Vec::new();
+        dims.iter().for_each(|dim| tensor.extend(varint_field(1, *dim)));
+        tensor.extend(varint_field(2, 1));
+        tensor.extend(bytes_field(8, name.as_bytes()));
+        tensor.extend(bytes_field(9, &raw));
+        bytes_field(5, &tensor)
+    };
+    let value = |field: u32, name: &str, dims: &[u64]| {
+        let shape: Vec<u8> = dims.iter().flat_map(|dim| bytes_field(1, &varint_field(1, *dim))).collect();
+        let tensor = [varint_field(1, 1), bytes_field(2, &shape)].concat();
+        let kind = bytes_field(2, &bytes_field(1, &tensor));
+        bytes_field(field, &[bytes_field(1, name.as_bytes()), kind].concat())
+    };
+    let node = |operator: &str, inputs: &[&str], output: &str| {
+        let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes_field(1, input.as_bytes())).collect();
+        node.extend(bytes_field(2, output.as_bytes()));
+        node.extend(bytes_field(3, operator.as_bytes()));
+        node.extend(bytes_field(4, operator.as_bytes()));
+        bytes_field(1, &node)
+    };
+    let weights = floats(k * n, &mut random);
+    let bias = floats(n, &mut random);
+    let graph = [
+        node("Gemm", &["x", "w", "b"], "h"),
+        node("Relu", &["h"], "y"),
+        bytes_field(2, b"large"),
+        initializer("w", &[k as u64, n as u64], weights),
+        initializer("b", &[n as u64], bias),
+        value(11, "x", &[1, k as u64]),
+        value(12, "y", &[1, n as u64]),
+    ]
+    .concat();
+    let opset = bytes_field(8, &varint_field(2, 17));
+    [varint_field(1, 8), bytes_field(7, &graph), opset].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn varint_field(field: u32, value: u64) -> Vec<u8> {
+    [varint(u64::from(field) << 3), varint(value)].concat()
+}
+
+fn bytes_field(field: u32, bytes: &[u8]) -> Vec<u8> {
+    [varint(u64::from(field) << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}

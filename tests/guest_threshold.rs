@@ -1,0 +1,201 @@
+//! Hand-written guests, from source to answers: `examples/threshold`, the SDK's `smoother`, and the
+//! module in WebAssembly text at the end of `docs/abi.md`.
+//!
+//! The guests are built as their READMEs say, for wasm32 and in release, then admitted, compiled and
+//! called by the sandbox that devices use. Expected values are computed by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use dunlin_abi::{Card, Import, Simd, State};
+use dunlin_core::VerifiedArtifact;
+use dunlin_sandbox::{Admission, AdmissionError, CallError, Engine, EngineConfig, Instance, admit, inspect};
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The root of the repository; this file belongs to the package in `runtime/cli`.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Builds a guest in `folder` and reads the module at `path` below the target's release folder.
+fn build(folder: &str, arguments: &[&str], path: &str) -> Vec<u8> {
+    let target = root().join("target/guests");
+    let build = Command::new(env!("CARGO"))
+        .current_dir(root().join(folder))
+        .args(["build", "--locked", "--release", "--target", WASM_TARGET, "--target-dir"])
+        .arg(&target)
+        .args(arguments)
+        // Flags for the host would replace those of the guest's own configuration.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .expect("cargo runs, as it runs this test");
+    let errors = String::from_utf8_lossy(&build.stderr);
+    let missing = errors.contains("target may not be installed");
+    assert!(!missing, "guests need the WebAssembly target: run `rustup target add {WASM_TARGET}`");
+    assert!(build.status.success(), "the guest in {folder} does not build:\n{errors}");
+    let module = target.join(WASM_TARGET).join("release").join(path);
+    std::fs::read(&module).unwrap_or_else(|error| panic!("{}: {error}", module.display()))
+}
+
+fn threshold() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    MODULE.get_or_init(|| build("examples/threshold", &[], "threshold.wasm"))
+}
+
+fn smoother() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    let arguments = ["-p", "dunlin-guest", "--example", "smoother"];
+    MODULE.get_or_init(|| build("", &arguments, "examples/smoother.wasm"))
+}
+
+/// An instance, and the engine that ends its calls.
+struct Running {
+    instance: Instance,
+    _engine: Engine,
+}
+
+fn start(module: &[u8], imports: &[Import]) -> Running {
+    let admission = Admission { imports: imports.to_vec(), ..Admission::default() };
+    let admitted = admit(VerifiedArtifact::trust_local(module.to_vec()), &admission).unwrap();
+    let engine = Engine::new(EngineConfig::default()).unwrap();
+    let instance = engine.compile(admitted).unwrap().instantiate().unwrap();
+    Running { instance, _engine: engine }
+}
+
+fn write(instance: &mut Instance, index: usize, values: &[f32]) {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    instance.input_mut(index).unwrap()[..bytes.len()].copy_from_slice(&bytes);
+}
+
+fn read(instance: &Instance, index: usize, n: u32) -> Vec<f32> {
+    let (values, rest) = instance.output(index, n).unwrap().as_chunks();
+    assert!(rest.is_empty());
+    values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+#[test]
+fn threshold_is_small_needs_nothing_and_says_what_it_is() {
+    let summary = inspect(threshold()).unwrap();
+    assert_eq!(summary.imports, []);
+    assert_eq!(summary.memory_min_bytes, 1 << 16, "one page: the stack of 16 KiB is the linker's");
+    assert!(threshold().len() < 4096, "{} bytes", threshold().len());
+
+    let card = &summary.card;
+    assert_eq!((card.max_batch, card.state, card.simd), (16, State::None, Simd::Deterministic));
+    assert_eq!(card.inputs[0].name, "acceleration");
+    assert_eq!(card.inputs[0].unit.as_deref(), Some("m/s^2"));
+    let outputs: Vec<&str> = card.outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(outputs, ["rms", "peak", "crest", "alarm"]);
+}
+
+#[test]
+fn threshold_computes_what_its_formula_says() {
+    let mut running = start(threshold(), &[]);
+    let instance = &mut running.instance;
+    let gravity = [9.75; 64];
+    let square: [f32; 64] = std::array::from_fn(|i| if i % 2 == 0 { 17.75 } else { 1.75 });
+    let knock: [f32; 64] = std::array::from_fn(|i| [16.0, -16.0].get(i).copied().unwrap_or(0.0));
+    write(instance, 0, &[gravity, square, knock].concat());
+    instance.infer(3).unwrap();
+
+    let root_of_8 = 8f32.sqrt();
+    assert_eq!(read(instance, 0, 3), [0.0, 8.0, root_of_8], "rms");
+    assert_eq!(read(instance, 1, 3), [0.0, 8.0, 16.0], "peak");
+    assert_eq!(read(instance, 2, 3), [0.0, 1.0, 16.0 / root_of_8], "crest");
+    assert_eq!(read(instance, 3, 3), [0.0, 0.5, (16.0 / root_of_8 - 4.0) / 4.0], "alarm");
+}
+
+#[test]
+fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
+    let mut running = start(threshold(), &[]);
+    let instance = &mut running.instance;
+    let mut window = [0.0; 64];
+    window[63] = f32::NAN;
+    write(instance, 0, &window);
+    let refusal = instance.infer(1).unwrap_err();
+    assert!(matches!(refusal, CallError::Model { status: 1 }), "{refusal:?}");
+    write(instance, 0, &[1.0; 64]);
+    instance.infer(1).unwrap();
+    assert_eq!(read(instance, 3, 1), [0.0]);
+}
+
+#[test]
+fn smoother_imports_what_it_calls_and_runs_only_where_that_is_granted() {
+    assert_eq!(inspect(smoother()).unwrap().imports, Import::ALL);
+    let refused = admit(VerifiedArtifact::trust_local(smoother().to_vec()), &Admission::default());
+    assert_eq!(refused.unwrap_err(), AdmissionError::ImportNotGranted(Import::Log));
+}
+
+/// One temperature of one channel, smoothed.
+fn smooth(instance: &mut Instance, channel: u8, celsius: f32) -> f32 {
+    instance.input_mut(0).unwrap()[0] = channel;
+    write(instance, 1, &[celsius]);
+    instance.infer(1).unwrap();
+    read(instance, 0, 1)[0]
+}
+
+#[test]
+fn smoother_remembers_until_it_is_reset() {
+    let mut running = start(smoother(), &Import::ALL);
+    let instance = &mut running.instance;
+    assert_eq!(smooth(instance, 0, 16.0), 16.0);
+    assert_eq!(smooth(instance, 0, 32.0), 17.0);
+    assert_eq!(smooth(instance, 1, 5.0), 5.0);
+    instance.reset().unwrap();
+    assert_eq!(smooth(instance, 0, 32.0), 32.0);
+}
+
+#[test]
+fn smoother_logs_measures_and_reads_the_clock() {
+    let mut running = start(smoother(), &Import::ALL);
+    let instance = &mut running.instance;
+    instance.set_clock_ms(1234);
+    smooth(instance, 2, 20.0);
+    smooth(instance, 2, 20.0);
+    let logs = instance.take_logs().lines;
+    let [line] = &logs[..] else { panic!("one line: {logs:?}") };
+    assert_eq!((line.level, line.text.as_str()), (3, "channel 2 begins at 1234 ms"));
+    let metrics = instance.take_metrics().values;
+    let seen: Vec<(&str, f64)> = metrics.iter().map(|metric| (metric.name.as_str(), metric.value)).collect();
+    assert_eq!(seen, [("seen", 1.0), ("seen", 2.0)]);
+}
+
+#[test]
+fn a_panic_is_a_trap_whose_message_names_the_line() {
+    let mut running = start(smoother(), &Import::ALL);
+    running.instance.input_mut(0).unwrap()[0] = 4;
+    let text = running.instance.infer(1).unwrap_err().to_string();
+    assert!(text.contains("the len is 4 but the index is 4"), "{text}");
+    let source = std::fs::read_to_string(root().join("guest-sdk/examples/smoother.rs")).unwrap();
+    let line = 1 + source.lines().position(|line| line.contains("self.mean[channel]")).unwrap();
+    assert!(text.contains(&format!("guest-sdk/examples/smoother.rs:{line}")), "{text}");
+}
+
+#[test]
+fn the_module_of_the_abi_document_runs() {
+    let module = wat::parse_str(block("wat")).unwrap();
+    let mut running = start(&module, &[]);
+    write(&mut running.instance, 0, &[1.0, -2.5, 0.0, 1e6]);
+    running.instance.infer(1).unwrap();
+    assert_eq!(read(&running.instance, 0, 1), [2.0, -5.0, 0.0, 2e6]);
+}
+
+#[test]
+fn the_card_of_the_abi_document_is_one() {
+    let card = Card::parse(block("json").as_bytes()).unwrap();
+    assert_eq!((card.max_batch, card.stack_bytes, card.arena_bytes), (16, 16_384, 4352));
+}
+
+/// The one code block of `docs/abi.md` in this language.
+fn block(language: &str) -> String {
+    let document = std::fs::read_to_string(root().join("docs/abi.md")).unwrap();
+    let fence = format!("```{language}\n");
+    let (_, rest) = document.split_once(&fence).unwrap();
+    let (block, rest) = rest.split_once("```").unwrap();
+    assert!(!rest.contains(&fence), "one block of {language}");
+    block.to_string()
+}

@@ -1,0 +1,173 @@
+//! The rules of the house that no compiler checks: who may import whom, that every file says what it
+//! promises, and where the clock, the file system, trust in local files and `unsafe` may appear.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Which of our crates each crate may depend on. Imports run one way.
+const IMPORTS: [(&str, &[&str]); 9] = [
+    ("dunlin-abi", &[]),
+    ("dunlin-guest", &["dunlin-abi"]),
+    ("dunlin-core", &["dunlin-abi"]),
+    ("dunlin-compiler", &["dunlin-abi", "dunlin-core"]),
+    ("dunlin-sandbox", &["dunlin-abi", "dunlin-core"]),
+    ("dunlin-mqtt", &["dunlin-core"]),
+    ("dunlin-agent", &["dunlin-abi", "dunlin-core", "dunlin-mqtt", "dunlin-sandbox"]),
+    ("dunlin-fleet", &["dunlin-abi", "dunlin-core", "dunlin-mqtt", "dunlin-sandbox"]),
+    (
+        "dunlin",
+        &[
+            "dunlin-abi",
+            "dunlin-agent",
+            "dunlin-compiler",
+            "dunlin-core",
+            "dunlin-fleet",
+            "dunlin-mqtt",
+            "dunlin-sandbox",
+        ],
+    ),
+];
+
+/// Libraries that only one crate may name.
+const HOMES: [(&str, &str); 6] = [
+    ("rumqttc", "dunlin-mqtt"),
+    ("mqtt5", "dunlin"),
+    ("wasmtime", "dunlin-sandbox"),
+    ("wasm-encoder", "dunlin-compiler"),
+    ("ed25519-dalek", "dunlin-core"),
+    ("axum", "dunlin-agent"),
+];
+
+#[test]
+fn imports_run_one_way() {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let allowed: BTreeMap<&str, &[&str]> = IMPORTS.into_iter().collect();
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        let ours = allowed.get(name).unwrap_or_else(|| panic!("{name} has no place in the import order"));
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            if dependency.name.starts_with("dunlin") {
+                assert!(
+                    ours.contains(&dependency.name.as_str()),
+                    "{name} must not import {}",
+                    dependency.name
+                );
+            }
+            if let Some((library, home)) = HOMES.iter().find(|(library, _)| *library == dependency.name) {
+                assert_eq!(name, *home, "only {home} may import {library}");
+            }
+        }
+    }
+    assert_eq!(metadata.packages.len(), IMPORTS.len(), "a crate of the import order is gone");
+}
+
+#[test]
+fn every_file_opens_with_its_promise() {
+    for (path, text) in sources() {
+        assert!(
+            text.starts_with("//! "),
+            "{} must open with a `//!` line that says what it promises",
+            path.display()
+        );
+    }
+}
+
+/// A word, and the files that may hold it. A path that ends in `/` stands for what is below it.
+fn only_in(word: &str, homes: &[&str]) {
+    let mut found = false;
+    for (path, text) in sources() {
+        let name = path.to_string_lossy();
+        let in_tests = name.contains("/tests/") || name.ends_with("tests.rs") || name.starts_with("tests/");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        if in_tests || !lines.into_iter().any(|line| line.contains(word)) {
+            continue;
+        }
+        let home =
+            homes.iter().any(|home| if home.ends_with('/') { name.starts_with(home) } else { name == *home });
+        assert!(home, "{name} must not hold `{word}`; it belongs in {homes:?}");
+        found = true;
+    }
+    assert!(found || homes.is_empty(), "`{word}` is nowhere any more: shorten its list");
+}
+
+#[test]
+fn the_clock_is_read_in_shells_only() {
+    only_in(
+        "Instant::now",
+        &["runtime/agent/src/", "runtime/cli/src/", "runtime/mqtt/src/", "runtime/sandbox/"],
+    );
+    only_in("SystemTime::now", &["runtime/agent/src/", "runtime/cli/src/"]);
+}
+
+#[test]
+fn files_are_touched_in_shells_only() {
+    for word in ["std::fs", "File::open"] {
+        only_in(word, &["runtime/agent/src/", "runtime/cli/src/", "runtime/fleet/src/"]);
+    }
+}
+
+#[test]
+fn sockets_are_opened_in_shells_only() {
+    only_in("TcpListener", &["runtime/agent/src/", "runtime/cli/src/"]);
+    only_in("TcpStream", &["runtime/agent/src/", "runtime/mqtt/src/"]);
+}
+
+#[test]
+fn local_files_are_trusted_by_the_operator_only() {
+    only_in(
+        "trust_local",
+        &[
+            "runtime/core/src/artifact.rs",
+            "runtime/cli/src/",
+            "runtime/fleet/src/run.rs",
+            "runtime/sandbox/examples/",
+        ],
+    );
+}
+
+#[test]
+fn unsafe_code_has_few_homes() {
+    only_in("allow(unsafe_code)", &["guest-sdk/src/"]);
+}
+
+#[test]
+fn the_table_of_error_codes_is_true() {
+    let path = root().join("docs/errors.md");
+    let expected = dunlin_core::code::to_markdown();
+    if std::env::var_os("DUNLIN_UPDATE").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let actual = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(actual == expected, "docs/errors.md is stale: DUNLIN_UPDATE=1 cargo test -p dunlin --test tidy");
+}
+
+/// Every Rust file of ours, by its path from the root, with its text. Generated code is left out.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for folder in ["runtime", "guest-sdk", "tests", "examples"] {
+        collect(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 50, "the sources were not found");
+    files.sort();
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.push((path.strip_prefix(root()).unwrap().to_path_buf(), text));
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
