@@ -2,7 +2,14 @@
 //!
 //! One module a story. Each test has a folder, a broker and ports of its own, and stops what it
 //! started by its own id.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
 
 mod bad_input;
 mod demo;

@@ -13,7 +13,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-pub use queue::{Bounds, Dropped};
+pub use queue::Bounds;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::id::{DeviceId, FleetId};
-use dunlin_core::telemetry::{Record, TelemetryError};
+use dunlin_core::telemetry::{Dropped, Record, TelemetryError};
 use dunlin_core::topic;
 use dunlin_mqtt::{Link, LinkError, Message, PendingPublish};
 use tokio::sync::Notify;

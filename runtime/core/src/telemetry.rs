@@ -12,6 +12,6 @@ mod tests;
 
 pub use boot::{BootId, BootIdError};
 pub use record::{
-    Clock, Drift, EventRecord, Header, Health, ModelHealth, Presence, PresenceState, Record, SCHEMA,
+    Clock, Drift, Dropped, EventRecord, Header, Health, ModelHealth, Presence, PresenceState, Record, SCHEMA,
     TelemetryError,
 };

@@ -42,8 +42,9 @@ impl Control {
         let now = moment(self.epoch)?;
         self.reported = Instant::now();
         let (device, boot) = (&self.device, self.boot);
-        let report =
-            self.reporter.report(self.reported, &observations, |_| record::header(device, boot, now, 0));
+        let dropped = self.outbox.dropped();
+        let header = |_| record::header(device, boot, now, 0);
+        let report = self.reporter.report(self.reported, &observations, dropped, header);
         let (health, drifts, events) = (report.health, report.drift, report.events);
         self.push(|_, header| Health { header, ..health })?;
         for drift in drifts {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use dunlin_core::telemetry::Dropped;
 use dunlin_core::topic::TelemetryClass;
 
 /// How much an outbox holds.
@@ -18,33 +19,6 @@ impl Default for Bounds {
     /// 1 MiB, half of it for events: some 2,000 records, hours of a report a minute.
     fn default() -> Bounds {
         Bounds { max_bytes: 1024 * 1024, max_event_bytes: 512 * 1024 }
-    }
-}
-
-/// How many records were dropped in this boot, by class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Of health.
-    pub health: u64,
-    /// Of drift.
-    pub drift: u64,
-    /// Of events.
-    pub event: u64,
-}
-
-impl Dropped {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.health.saturating_add(self.drift).saturating_add(self.event)
-    }
-
-    fn count(&mut self, class: TelemetryClass) {
-        let count = match class {
-            TelemetryClass::Health => &mut self.health,
-            TelemetryClass::Drift => &mut self.drift,
-            TelemetryClass::Event => &mut self.event,
-        };
-        *count = count.saturating_add(1);
     }
 }
 

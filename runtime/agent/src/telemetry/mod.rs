@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dunlin_core::Digest;
 use dunlin_core::drift::{DriftState, DriftVerdict};
 use dunlin_core::id::ModelName;
-use dunlin_core::telemetry::{Drift, EventRecord, Header, Health, ModelHealth};
+use dunlin_core::telemetry::{Drift, Dropped, EventRecord, Header, Health, ModelHealth};
 use dunlin_core::topic::TelemetryClass;
 
 use crate::data::{DriftObservation, Observation, Phase};
@@ -50,6 +50,7 @@ impl Reporter {
         &mut self,
         now: Instant,
         observations: &[Observation],
+        dropped: Dropped,
         mut header: impl FnMut(TelemetryClass) -> Header,
     ) -> Report {
         let interval = now.saturating_duration_since(self.reported);
@@ -60,6 +61,7 @@ impl Reporter {
                 uptime_s: now.saturating_duration_since(self.started).as_secs(),
                 interval_s: whole_seconds(interval),
                 memory_bytes: memory::resident_bytes().unwrap_or(0),
+                dropped,
                 models: observations.iter().map(model_health).collect(),
             },
             drift: Vec::new(),

@@ -49,9 +49,11 @@ fn health_tells_what_was_observed() {
     let mut reporter = Reporter::new(start);
     let mut seq = 0;
     let now = start + Duration::from_millis(30_020);
-    let report = reporter.report(now, &[observed(DriftState::Warming, 3)], |_| header(&mut seq));
+    let dropped = Dropped { drift: 2, ..Dropped::default() };
+    let report = reporter.report(now, &[observed(DriftState::Warming, 3)], dropped, |_| header(&mut seq));
     assert_eq!((report.health.uptime_s, report.health.interval_s), (30, 30));
     assert!(report.health.memory_bytes > 1 << 20);
+    assert_eq!(report.health.dropped, dropped);
     let model = &report.health.models[0];
     assert!(model.ready);
     assert_eq!((model.counters.inferences, model.latency.p99_us, model.memory_bytes), (3, 12, 65_536));
@@ -66,7 +68,8 @@ fn a_change_of_the_drift_state_is_told_once() {
     let mut reporter = Reporter::new(start);
     let mut seq = 0;
     let mut told = |state, samples| {
-        let report = reporter.report(start, &[observed(state, samples)], |_| header(&mut seq));
+        let report =
+            reporter.report(start, &[observed(state, samples)], Dropped::default(), |_| header(&mut seq));
         (report.drift.len(), report.events.into_iter().map(|event| event.event).collect::<Vec<_>>())
     };
     assert_eq!(told(DriftState::Stable, 100), (1, vec![]));
@@ -82,7 +85,7 @@ fn a_release_that_was_unloaded_is_forgotten() {
     let start = Instant::now();
     let mut reporter = Reporter::new(start);
     let mut seq = 0;
-    reporter.report(start, &[observed(DriftState::Drift, 1)], |_| header(&mut seq));
-    reporter.report(start, &[], |_| header(&mut seq));
+    reporter.report(start, &[observed(DriftState::Drift, 1)], Dropped::default(), |_| header(&mut seq));
+    reporter.report(start, &[], Dropped::default(), |_| header(&mut seq));
     assert!(reporter.states.is_empty());
 }

@@ -103,6 +103,34 @@ pub struct ModelHealth {
     pub memory_bytes: u64,
 }
 
+/// How many records were dropped in a boot before they were sent, by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Of health.
+    pub health: u64,
+    /// Of drift.
+    pub drift: u64,
+    /// Of events.
+    pub event: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.health.saturating_add(self.drift).saturating_add(self.event)
+    }
+
+    /// One more of a class.
+    pub fn count(&mut self, class: TelemetryClass) {
+        let count = match class {
+            TelemetryClass::Health => &mut self.health,
+            TelemetryClass::Drift => &mut self.drift,
+            TelemetryClass::Event => &mut self.event,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// How a device and its models do, every interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -115,6 +143,9 @@ pub struct Health {
     pub interval_s: u32,
     /// Resident memory of the agent, in bytes.
     pub memory_bytes: u64,
+    /// Records that were dropped unsent since the agent started, because their queue was full.
+    #[serde(default)]
+    pub dropped: Dropped,
     /// The models that are loaded.
     pub models: Vec<ModelHealth>,
 }
