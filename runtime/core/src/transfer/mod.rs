@@ -29,7 +29,6 @@ pub use interface::{Progress, Resume, TransferAction, TransferConfig, TransferCo
 use plan::Piece;
 
 use crate::chunk::{self, ChunkListError};
-use crate::code::{Code, Coded};
 use crate::digest::Digest;
 use crate::document::{Blob, ChunkRef, Chunks};
 
@@ -190,11 +189,6 @@ impl Transfer {
             Phase::Failed(error) => Some(error),
             Phase::Idle | Phase::Pulling | Phase::Finished => None,
         }
-    }
-
-    /// The code of [`Transfer::error`].
-    pub fn error_code(&self) -> Option<Code> {
-        self.error().map(Coded::code)
     }
 
     fn expect_list(&mut self, list: &ChunkRef) -> Result<(), ChunkListError> {
