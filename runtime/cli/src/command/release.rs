@@ -109,7 +109,8 @@ fn print(Released { release, digest, golden_vectors, baseline_rows }: &Released)
         "imports granted".to_string(),
         if imports.is_empty() { "none".into() } else { imports.join(", ") },
     ]);
-    table.add_row(["golden vectors".to_string(), format!("{golden_vectors}, reproduced here")]);
-    table.add_row(["baseline".to_string(), format!("{baseline_rows} rows, as counts")]);
+    let or_none = |count: u64, text: &str| if count == 0 { "none".into() } else { format!("{count}{text}") };
+    table.add_row(["golden vectors".to_string(), or_none(*golden_vectors as u64, ", reproduced here")]);
+    table.add_row(["baseline".to_string(), or_none(*baseline_rows, " rows, as counts")]);
     println!("{table}");
 }
