@@ -22,7 +22,6 @@ use dunlin_core::Digest;
 use dunlin_core::code::Coded as _;
 use dunlin_core::id::ModelName;
 use dunlin_core::telemetry::BootId;
-use dunlin_core::transfer::TransferConfig;
 use dunlin_core::update::{Action, Device, Event, Now};
 use dunlin_mqtt::{Link, LinkConfig, Message};
 use tokio::sync::mpsc;
@@ -124,13 +123,10 @@ impl Control {
         blocking(move || committed.commit(&state)).await?;
         let mut presence = PresenceKeeper::new(boot);
         let will = presence.will(&device, now);
-        let (link, link_events) = dunlin_mqtt::connect(link_config(config, will)?)?;
-        let transfer = TransferConfig {
-            window: usize::try_from(config.pull.window_chunks).unwrap_or(usize::MAX),
-            chunk_timeout_ms: u64::from(config.pull.chunk_timeout_s).saturating_mul(1000),
-            ..TransferConfig::default()
-        };
-        let (fetcher, fetched) = Fetcher::start(link.clone(), config.fleet.clone(), store.clone(), transfer);
+        let link_config = LinkConfig { will, ..config.link(config.device.as_str())? };
+        let (link, link_events) = dunlin_mqtt::connect(link_config)?;
+        let (fetcher, fetched) =
+            Fetcher::start(link.clone(), config.fleet.clone(), store.clone(), config.transfer());
         let outbox = Outbox::new(Bounds::default());
         outbox.start(link.clone(), config.fleet.clone(), config.device.clone());
         let (inbox, inbox_receiver) = mpsc::unbounded_channel();
@@ -385,17 +381,6 @@ fn moment(epoch: Instant) -> Result<Now, AgentError> {
         monotonic_ms: u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX),
         random: u64::from_le_bytes(random),
     })
-}
-
-fn link_config(config: &Config, will: Option<Message>) -> Result<LinkConfig, AgentError> {
-    let broker = config.broker.url.clone();
-    let user = broker.user().map(str::to_owned);
-    let mut link = LinkConfig::new(broker, config.device.as_str());
-    link.credentials = user.zip(config.password()?);
-    link.keep_alive = Duration::from_secs(u64::from(config.broker.keep_alive_s));
-    link.first_connect_jitter = Duration::from_secs(u64::from(config.broker.first_connect_jitter_s));
-    link.will = will;
-    Ok(link)
 }
 
 /// Runs what waits for the disk on a thread of its own.
