@@ -4,6 +4,7 @@
 //! 1 failed, 2 usage, 3 refused, 4 unreachable. What is for scripts goes to standard output, what is
 //! for people about the run (progress, warnings, errors) to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Talking to the person at the terminal is its job.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)] // Help texts are no Markdown.
 
 mod broker;
 mod command;

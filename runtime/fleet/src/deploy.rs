@@ -1,13 +1,14 @@
 //! Deploying: saying to an audience what it should run.
 //!
 //! The next sequence is one more than the newest that either this folder or the broker holds, and
-//! it is on disk before it is published: a sequence is never used twice.
+//! it is on disk before it is published: a sequence is never used twice. What devices trust (roots,
+//! device list) is published before the deployment that they are to judge by it.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_core::code::{self, Code, Coded};
-use dunlin_core::document::{Audience, Deployment, ModelEntry, SCHEMA, Want};
+use dunlin_core::document::{Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
 use dunlin_core::id::ModelName;
 use dunlin_core::trust::Verified;
@@ -59,6 +60,38 @@ pub enum DeployError {
     /// The broker did not take or give a message.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Devices would refuse the release.
+    #[error(
+        "{model} has the floor {floor} for {audience}, the release has counter {counter}: every device would \
+         refuse it; choose a newer release"
+    )]
+    BelowFloor {
+        /// The audience.
+        audience: Audience,
+        /// The model.
+        model: ModelName,
+        /// The least counter.
+        floor: u64,
+        /// The counter of the release.
+        counter: u64,
+    },
+    /// Another copy of the folder knows a newer root.
+    #[error(
+        "the broker's deployment for {audience} needs root {min_root_version} and deploy epoch {deploy_epoch}, \
+         the newest root of this folder has version {version} and epoch {epoch}; bring the folder up to date"
+    )]
+    StaleFolder {
+        /// The audience.
+        audience: Audience,
+        /// The least root of the broker's deployment.
+        min_root_version: u64,
+        /// Its deploy epoch.
+        deploy_epoch: u64,
+        /// The version of this folder's newest root.
+        version: u64,
+        /// Its deploy epoch.
+        epoch: u64,
+    },
     /// Two deployments with one sequence.
     #[error(
         "the broker holds sequence {sequence} for {audience} with another content than this folder signed; \
@@ -77,7 +110,8 @@ impl Coded for DeployError {
         match self {
             DeployError::Folder(error) => error.code(),
             DeployError::Link(error) => error.code(),
-            DeployError::Conflict { .. } => code::fleet::EQUIVOCATION,
+            DeployError::BelowFloor { .. } => code::update::BELOW_FLOOR,
+            DeployError::StaleFolder { .. } | DeployError::Conflict { .. } => code::fleet::EQUIVOCATION,
         }
     }
 }
@@ -95,17 +129,16 @@ pub async fn deploy(
 ) -> Result<Deployed, DeployError> {
     let local = fleet.deployment(&request.audience)?;
     let retained_one = retained_deployment(fleet, link, events, &request.audience).await?;
-    let base = newest(local, retained_one)?;
-    let deployment = next(fleet, base.as_deref(), request);
-    let envelope = fleet.sign(&deployment)?;
-    fleet.store_deployment(&request.audience, &envelope)?;
-    for message in publish::trust_messages(fleet)? {
+    let base = newest(fleet, local, retained_one)?;
+    let deployment = fleet.sign(&next(fleet, base.as_deref(), request)?)?;
+    let trust = publish::trust_messages(fleet)?;
+    fleet.store_deployment(&deployment)?;
+    for message in trust {
         link.publish(message).await?;
     }
     let topic = topic::deployment(fleet.name(), &request.audience);
-    link.publish(retained(topic, Bytes::from(envelope))).await?;
-    let (_, digest) = dunlin_core::document::to_body(&deployment).map_err(FolderError::from)?;
-    Ok(Deployed { deployment, digest })
+    link.publish(retained(topic, Bytes::copy_from_slice(deployment.envelope()))).await?;
+    Ok(Deployed { digest: deployment.digest(), deployment: Deployment::clone(&deployment) })
 }
 
 /// The deployment that the broker holds for an audience; one that does not verify counts as none:
@@ -141,27 +174,52 @@ async fn retained_deployment(
     }))
 }
 
+/// The newer of the two; sequences count within their deploy epoch.
 fn newest(
+    fleet: &Fleet,
     local: Option<Verified<Deployment>>,
     retained: Option<Verified<Deployment>>,
 ) -> Result<Option<Verified<Deployment>>, DeployError> {
-    match (local, retained) {
-        (Some(local), Some(retained)) => {
-            if local.sequence == retained.sequence && local.digest() != retained.digest() {
-                let (audience, sequence) = (local.audience.clone(), local.sequence);
-                return Err(DeployError::Conflict { audience, sequence });
-            }
-            Ok(Some(if retained.sequence > local.sequence { retained } else { local }))
-        }
-        (one, other) => Ok(one.or(other)),
+    if let Some(retained) = &retained {
+        expect_known_root(fleet, retained)?;
     }
+    let (local, retained) = match (local, retained) {
+        (Some(local), Some(retained)) => (local, retained),
+        (one, other) => return Ok(one.or(other)),
+    };
+    let place = |deployment: &Deployment| (deployment.deploy_epoch, deployment.sequence);
+    if place(&local) == place(&retained) && local.digest() != retained.digest() {
+        let (audience, sequence) = (local.audience.clone(), local.sequence);
+        return Err(DeployError::Conflict { audience, sequence });
+    }
+    Ok(Some(if place(&retained) > place(&local) { retained } else { local }))
 }
 
-fn next(fleet: &Fleet, base: Option<&Deployment>, request: &DeployRequest) -> Deployment {
+fn expect_known_root(fleet: &Fleet, retained: &Deployment) -> Result<(), DeployError> {
     let root = fleet.root().root();
-    // A new epoch starts sequences anew; what an older one said is still what the audience runs.
-    let sequence =
-        base.filter(|base| base.deploy_epoch == root.deploy_epoch).map_or(0, |base| base.sequence) + 1;
+    if retained.min_root_version <= root.version && retained.deploy_epoch <= root.deploy_epoch {
+        return Ok(());
+    }
+    Err(DeployError::StaleFolder {
+        audience: retained.audience.clone(),
+        min_root_version: retained.min_root_version,
+        deploy_epoch: retained.deploy_epoch,
+        version: root.version,
+        epoch: root.deploy_epoch,
+    })
+}
+
+fn next(
+    fleet: &Fleet,
+    base: Option<&Deployment>,
+    request: &DeployRequest,
+) -> Result<Deployment, DeployError> {
+    let root = fleet.root().root();
+    // What an older epoch said is still what the audience runs; its sequences and floors are void.
+    let sequence = match base {
+        Some(base) => fleet.sequence_after::<Deployment>(base.deploy_epoch, base.sequence)?,
+        None => 1,
+    };
     let mut models: Vec<ModelEntry> = base.map(|base| base.models.clone()).unwrap_or_default();
     models.retain(|entry| entry.model != request.model);
     // `retry` was said once: it does not stay.
@@ -172,8 +230,14 @@ fn next(fleet: &Fleet, base: Option<&Deployment>, request: &DeployRequest) -> De
         retry: request.retry,
     });
     models.sort_by(|a, b| a.model.cmp(&b.model));
-    let kept = |floor: &dunlin_core::document::Floor| floor.model != request.model;
-    Deployment {
+    let same_epoch = base.filter(|base| base.deploy_epoch == root.deploy_epoch);
+    let mut floors: Vec<Floor> = same_epoch.map(|base| base.floors.clone()).unwrap_or_default();
+    match &request.want {
+        Want::Release { stable, .. } => expect_above_floor(fleet, &floors, request, stable)?,
+        // A floor stands beside a release.
+        Want::Remove => floors.retain(|floor| floor.model != request.model),
+    }
+    Ok(Deployment {
         schema: SCHEMA,
         fleet: fleet.name().clone(),
         audience: request.audience.clone(),
@@ -181,14 +245,37 @@ fn next(fleet: &Fleet, base: Option<&Deployment>, request: &DeployRequest) -> De
         sequence,
         min_root_version: root.version,
         issued_unix_s: request.now_unix_s,
-        not_after_unix_s: request.now_unix_s + request.validity_s,
+        not_after_unix_s: request.now_unix_s.saturating_add(request.validity_s),
         models,
-        floors: base
-            .map(|base| base.floors.iter().filter(|f| kept(f)).cloned().collect())
-            .unwrap_or_default(),
+        floors,
         channel: base.and_then(|base| base.channel.clone()),
         nonce_echo: None,
         report_interval_s: request.report_interval_s,
         pull_spread_s: request.pull_spread_s,
+    })
+}
+
+/// Says here what every device would say. A release that this folder does not hold is not judged.
+fn expect_above_floor(
+    fleet: &Fleet,
+    floors: &[Floor],
+    request: &DeployRequest,
+    stable: &Digest,
+) -> Result<(), DeployError> {
+    let Some(floor) = floors.iter().find(|floor| floor.model == request.model) else { return Ok(()) };
+    let releases = fleet.releases(&request.model)?;
+    match releases.iter().find(|release| release.digest() == *stable) {
+        Some(release) if release.counter < floor.counter => Err(DeployError::BelowFloor {
+            audience: request.audience.clone(),
+            model: request.model.clone(),
+            floor: floor.counter,
+            counter: release.counter,
+        }),
+        Some(_) | None => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dunlin_core::document::DeviceEntry;
-use dunlin_core::id::DeviceId;
+use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::telemetry::Presence;
 use dunlin_core::topic;
 use dunlin_mqtt::{Event, Events, Link, LinkError, Subscription};
@@ -13,6 +13,9 @@ use crate::folder::{Fleet, FolderError};
 
 /// The longest presence message, in bytes.
 const MAX_PRESENCE_BYTES: usize = 4096;
+
+/// How many times the quiet time collecting may take in all.
+const MOST_QUIETS: u32 = 20;
 
 /// A device as the folder and the broker know it.
 #[derive(Debug, serde::Serialize)]
@@ -25,7 +28,8 @@ pub struct DeviceRow {
     pub presence: Option<Presence>,
 }
 
-/// Collects the presence of every device, until none has come for `quiet`.
+/// Collects the presence of every device, until none has come for `quiet`, or twenty times `quiet`
+/// have passed: a device that comes and goes must not keep the operator waiting.
 ///
 /// # Errors
 /// The folder cannot be read, or the broker does not answer.
@@ -35,27 +39,51 @@ pub async fn devices(
     events: &mut Events,
     quiet: Duration,
 ) -> Result<Vec<DeviceRow>, DevicesError> {
-    let mut rows = BTreeMap::new();
-    if let Some(list) = fleet.device_list()? {
-        for entry in &list.devices {
-            let (id, enrolled) = (entry.id.clone(), Some(entry.clone()));
-            rows.insert(id.clone(), DeviceRow { id, enrolled, presence: None });
-        }
-    }
+    let list = fleet.device_list()?;
+    let mut rows = enrolled(list.iter().flat_map(|list| &list.devices));
     let filter = topic::every_presence(fleet.name());
-    link.subscribe(&[Subscription { filter, max_payload_bytes: MAX_PRESENCE_BYTES }]).await?;
-    while let Ok(Some(event)) = tokio::time::timeout(quiet, events.recv()).await {
-        let Event::Received(message) = event else { continue };
-        let Some(id) = topic::parse_presence(fleet.name(), &message.topic) else { continue };
-        match serde_json::from_slice::<Presence>(&message.payload) {
-            Ok(presence) => {
-                let row = DeviceRow { id: id.clone(), enrolled: None, presence: None };
-                rows.entry(id).or_insert(row).presence = Some(presence);
+    link.subscribe(&[Subscription { filter: filter.clone(), max_payload_bytes: MAX_PRESENCE_BYTES }]).await?;
+    let listen = async {
+        while let Ok(Some(event)) = tokio::time::timeout(quiet, events.recv()).await {
+            if let Event::Received(message) = event {
+                hear(fleet.name(), &mut rows, &message.topic, &message.payload);
             }
-            Err(error) => tracing::warn!(device = %id, %error, "a presence message is not valid"),
         }
+    };
+    if tokio::time::timeout(quiet.saturating_mul(MOST_QUIETS), listen).await.is_err() {
+        tracing::warn!("devices come and go without a pause; some may be missing");
     }
+    link.unsubscribe(&[filter]).await?;
     Ok(rows.into_values().collect())
+}
+
+fn enrolled<'a>(entries: impl Iterator<Item = &'a DeviceEntry>) -> BTreeMap<DeviceId, DeviceRow> {
+    let row = |entry: &DeviceEntry| {
+        let (id, enrolled) = (entry.id.clone(), Some(entry.clone()));
+        (id.clone(), DeviceRow { id, enrolled, presence: None })
+    };
+    entries.map(row).collect()
+}
+
+/// Notes what a device says of itself; of its connections the highest number counts.
+fn hear(fleet: &FleetId, rows: &mut BTreeMap<DeviceId, DeviceRow>, topic: &str, payload: &[u8]) {
+    let Some(id) = topic::parse_presence(fleet, topic) else { return };
+    let presence = match serde_json::from_slice::<Presence>(payload) {
+        Ok(presence) if presence.header.device == id => presence,
+        Ok(presence) => {
+            let says = &presence.header.device;
+            tracing::warn!(device = %id, %says, "a presence message names another device than its topic");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(device = %id, %error, "a presence message is not valid");
+            return;
+        }
+    };
+    let row = rows.entry(id.clone()).or_insert(DeviceRow { id, enrolled: None, presence: None });
+    if row.presence.as_ref().is_none_or(|known| known.connection <= presence.connection) {
+        row.presence = Some(presence);
+    }
 }
 
 /// Why there is no list.
@@ -75,5 +103,43 @@ impl dunlin_core::code::Coded for DevicesError {
             DevicesError::Folder(error) => error.code(),
             DevicesError::Link(error) => error.code(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presence(device: &str, connection: u64, state: &str) -> Vec<u8> {
+        let boot = "0".repeat(32);
+        let json = serde_json::json!({
+            "schema": 1, "device": device, "boot": boot, "seq": 1, "time_unix_s": 1,
+            "clock": "bounded", "state": state, "connection": connection, "runtime": "0.1.0", "abi": 1,
+            "root_version": 1,
+        });
+        json.to_string().into_bytes()
+    }
+
+    #[test]
+    fn the_highest_connection_counts_and_strangers_are_shown() {
+        let fleet: FleetId = "plant".parse().unwrap();
+        let topic = |device: &str| topic::presence(&fleet, &device.parse().unwrap());
+        let mut rows = BTreeMap::new();
+        let mut heard = |on: &str, payload: &[u8]| {
+            hear(&fleet, &mut rows, &topic(on), payload);
+            let row = rows.get(&on.parse().unwrap());
+            row.and_then(|row| row.presence.as_ref()).map(|presence| (presence.connection, presence.state))
+        };
+        use dunlin_core::telemetry::PresenceState::{Offline, Online};
+        assert_eq!(heard("a", b"{"), None);
+        assert_eq!(heard("a", b""), None);
+        assert_eq!(heard("a", &presence("b", 1, "online")), None);
+        assert_eq!(heard("a", &presence("a", 7, "online")), Some((7, Online)));
+        // The last will of an earlier connection comes late.
+        assert_eq!(heard("a", &presence("a", 6, "offline")), Some((7, Online)));
+        assert_eq!(heard("a", &presence("a", 7, "offline")), Some((7, Offline)));
+        hear(&fleet, &mut rows, "dunlin/v1/other/device/a/presence", &presence("a", 9, "online"));
+        assert_eq!(rows.len(), 1);
+        assert!(rows.values().all(|row| row.enrolled.is_none()));
     }
 }

@@ -84,13 +84,19 @@ pub fn list(path: &Path) -> Result<Vec<String>, FileError> {
 /// # Errors
 /// Any step that fails; the old file then stands as it was.
 pub fn replace(path: &Path, content: &[u8], readers: Readers) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare name is the empty path, which cannot be opened.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(folder)?;
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let beside = folder.join(name);
-    write_new(&beside, content, readers).map_err(FileError::new("write", &beside))?;
-    fs::rename(&beside, path).map_err(FileError::new("write", path))?;
+    let written = write_new(&beside, content, readers).map_err(FileError::new("write", &beside));
+    let renamed = written.and_then(|()| fs::rename(&beside, path).map_err(FileError::new("write", path)));
+    if renamed.is_err() {
+        // Nothing half written stays, least of all of a key; the first error is the one that counts.
+        let _ = fs::remove_file(&beside);
+    }
+    renamed?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::new("write", folder))
 }
 
@@ -116,4 +122,46 @@ fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
 pub fn mode(path: &Path) -> Result<u32, FileError> {
     let metadata = fs::metadata(path).map_err(FileError::new("read", path))?;
     Ok(metadata.permissions().mode() & 0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/a");
+        for content in ["one", "two"] {
+            replace(&path, content.as_bytes(), Readers::Anyone).unwrap();
+            assert_eq!(read(&path).unwrap(), content.as_bytes());
+        }
+        assert_eq!(list(path.parent().unwrap()).unwrap(), ["a"]);
+        // A folder stands where the new content would be written.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        let error = replace(&path, b"three", Readers::Anyone).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write"), "{error}");
+        assert_eq!(read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn what_an_interrupted_run_left_lends_its_mode_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(folder.path().join("a.new"), "left behind, readable by all").unwrap();
+        replace(&path, b"secret", Readers::Owner).unwrap();
+        assert_eq!((read(&path).unwrap(), mode(&path).unwrap()), (b"secret".to_vec(), 0o600));
+    }
+
+    #[test]
+    fn what_is_not_there_is_nothing_and_what_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(read_if_there(&path).unwrap(), None);
+        assert_eq!(list(&path).unwrap(), Vec::<String>::new());
+        assert!(read(&path).unwrap_err().to_string().contains(path.to_str().unwrap()));
+        assert!(read_if_there(folder.path()).is_err());
+        fs::write(&path, "").unwrap();
+        assert!(list(&path).is_err());
+    }
 }

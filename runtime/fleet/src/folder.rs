@@ -9,7 +9,9 @@
 //! deployments/{channel,device}/<name>.json   the newest deployment of each audience, signed
 //! devices.json                     the device list, signed
 //! ```
-//! Every file is replaced whole. Signed files are verified again each time that they are read.
+//! Every file is replaced whole. Signed files are verified again each time that they are read, and hold
+//! what their names say. What is signed here is verified before it is kept: a key that the root does not
+//! name leaves nothing behind.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +57,7 @@ pub enum FolderError {
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// `init` into a folder that has a fleet.
-    #[error("{0} holds a fleet already; choose another folder")]
+    #[error("{0} holds a fleet already, or what is left of one; choose another folder")]
     Exists(PathBuf),
     /// The folder has no fleet.
     #[error("{0} is no fleet's folder: it has no fleet.toml; make one with `dunlin init`")]
@@ -68,13 +70,21 @@ pub enum FolderError {
         /// What the parser says.
         error: String,
     },
-    /// A signed file is not what its name or its signature says.
+    /// A signed file, or the key that was to sign one, is not what the root says.
     #[error("{path}: {error}")]
     Trust {
-        /// The file.
+        /// The file, or the key's.
         path: PathBuf,
         /// What is wrong.
         error: TrustError,
+    },
+    /// A signed file that lies where another one belongs.
+    #[error("{path} holds {holds}; give it back the name that it had")]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What it is signed as.
+        holds: String,
     },
     /// A document that breaks a rule.
     #[error(transparent)]
@@ -109,6 +119,7 @@ impl Coded for FolderError {
             FolderError::NotAFleet(_) => code::fleet::FOLDER_MISSING,
             FolderError::Manifest { .. } => code::fleet::MANIFEST,
             FolderError::Trust { error, .. } => error.code(),
+            FolderError::Misplaced { .. } => code::fleet::FILE_MISPLACED,
             FolderError::Document(error) => error.code(),
             FolderError::Id(_) => code::fleet::NAME,
             FolderError::NoRelease { .. } => code::fleet::RELEASE_UNKNOWN,
@@ -121,47 +132,29 @@ impl Fleet {
     /// Makes a fleet: its folder, one key a role, and the first root.
     ///
     /// # Errors
-    /// The folder has a fleet already, or files or randomness fail.
+    /// The folder has a fleet already, or keys of one; or files or randomness fail.
     pub fn init(folder: &Path, fleet: FleetId, now_unix_s: u64) -> Result<Fleet, FolderError> {
-        let manifest_path = folder.join("fleet.toml");
-        if manifest_path.exists() {
-            return Err(FolderError::Exists(folder.to_path_buf()));
+        // Keys without a manifest are of a fleet that was half lost, and are all that can save it.
+        for part in ["fleet.toml", "keys", "root"] {
+            if folder.join(part).exists() {
+                return Err(FolderError::Exists(folder.to_path_buf()));
+            }
         }
-        let mut keys = Vec::new();
-        for role in [RoleName::Root, RoleName::Release, RoleName::Deploy] {
-            let secret = key::generate()?;
-            key::write(&key_path(folder, role), &secret)?;
-            keys.push((role_key_name(role)?, secret));
+        let keys = [
+            (RoleName::Root, key::generate()?),
+            (RoleName::Release, key::generate()?),
+            (RoleName::Deploy, key::generate()?),
+        ];
+        let root = first_root(&fleet, &keys, now_unix_s)?;
+        let [(role, secret), ..] = &keys;
+        let envelope = seal(&root, *role, secret)?;
+        for (role, secret) in &keys {
+            key::write(&key_path(folder, *role), secret)?;
         }
-        let role = |name: RoleName| -> Result<Role, FolderError> {
-            Ok(Role { keys: vec![role_key_name(name)?], threshold: 1 })
-        };
-        let root = Root {
-            schema: SCHEMA,
-            fleet: fleet.clone(),
-            version: 1,
-            issued_unix_s: now_unix_s,
-            not_after_unix_s: now_unix_s + ROOT_VALIDITY_S,
-            keys: keys
-                .iter()
-                .map(|(name, secret)| RootKey { name: name.clone(), public: secret.public() })
-                .collect(),
-            roles: Roles {
-                root: role(RoleName::Root)?,
-                release: role(RoleName::Release)?,
-                deploy: role(RoleName::Deploy)?,
-                precompiled: None,
-            },
-            release_epoch: 1,
-            deploy_epoch: 1,
-            revoked_releases: Vec::new(),
-            revoked_devices: Vec::new(),
-            minimum_counters: Vec::new(),
-        };
-        let envelope = sign(&root, &keys[0].0, &keys[0].1)?;
-        file::replace(&folder.join("root/1.json"), &envelope, Readers::Anyone)?;
+        file::replace(&root_path(folder, 1), &envelope, Readers::Anyone)?;
+        // The manifest comes last: with it the folder is a fleet's.
         let manifest = format!("# A Dunlin fleet. Keep `keys/` secret and backed up.\nfleet = \"{fleet}\"\n");
-        file::replace(&manifest_path, manifest.as_bytes(), Readers::Anyone)?;
+        file::replace(&folder.join("fleet.toml"), manifest.as_bytes(), Readers::Anyone)?;
         Fleet::open(folder)
     }
 
@@ -177,13 +170,7 @@ impl Fleet {
         let invalid = |error: String| FolderError::Manifest { path: path.clone(), error };
         let text = String::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
         let manifest: Manifest = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        let path = root_path(folder, 1);
-        let mut root = TrustedRoot::enrolled(&file::read(&path)?)
-            .map_err(|error| FolderError::Trust { path: path.clone(), error })?;
-        while let Some(envelope) = file::read_if_there(&root_path(folder, root.version() + 1))? {
-            let path = root_path(folder, root.version() + 1);
-            root = root.step(&envelope).map_err(|error| FolderError::Trust { path, error })?;
-        }
+        let root = walk(folder)?;
         if *root.fleet() != manifest.fleet {
             return Err(invalid(format!("the root is of fleet {}, not of {}", root.fleet(), manifest.fleet)));
         }
@@ -215,13 +202,25 @@ impl Fleet {
             .collect()
     }
 
-    /// Signs a document with the folder's key of its role.
+    /// Signs a document with the folder's key of its role, and verifies it as a device will.
     ///
     /// # Errors
-    /// The key cannot be used, or the document breaks a rule.
-    pub fn sign<T: Document>(&self, document: &T) -> Result<Vec<u8>, FolderError> {
-        let secret = key::read(&key_path(&self.folder, T::ROLE))?;
-        sign(document, &role_key_name(T::ROLE)?, &secret)
+    /// The key cannot be used or is not the one that the root names, or the document breaks a rule.
+    pub fn sign<T: Document>(&self, document: &T) -> Result<Verified<T>, FolderError> {
+        let path = key_path(&self.folder, T::ROLE);
+        let envelope = seal(document, T::ROLE, &key::read(&path)?)?;
+        self.verify(&path, &envelope)
+    }
+
+    /// The sequence after one that a document of a deploy epoch has: a new epoch starts anew.
+    pub(crate) fn sequence_after<T: Document>(
+        &self,
+        deploy_epoch: u64,
+        sequence: u64,
+    ) -> Result<u64, FolderError> {
+        let same_epoch = deploy_epoch == self.root.root().deploy_epoch;
+        let next = if same_epoch { sequence.checked_add(1) } else { Some(1) };
+        next.ok_or_else(|| FolderError::Document(exhausted::<T>("sequence", "the next deploy epoch")))
     }
 
     /// Verifies a document of this fleet.
@@ -241,7 +240,12 @@ impl Fleet {
         let mut releases = Vec::new();
         for name in file::list(&folder)?.iter().filter(|name| name.ends_with(".json")) {
             let path = folder.join(name);
-            releases.push(self.verify::<Release>(&path, &file::read(&path)?)?);
+            let release = self.verify::<Release>(&path, &file::read(&path)?)?;
+            if release.model != *model || *name != format!("{}.json", release.counter) {
+                let holds = format!("release {} of {}", release.counter, release.model);
+                return Err(FolderError::Misplaced { path, holds });
+            }
+            releases.push(release);
         }
         releases.sort_by_key(|release| release.counter);
         Ok(releases)
@@ -267,20 +271,17 @@ impl Fleet {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn store_release(&self, release: &Release, envelope: &[u8]) -> Result<PathBuf, FolderError> {
+    pub(crate) fn store_release(&self, release: &Verified<Release>) -> Result<(), FolderError> {
         let path = self.folder.join(format!("releases/{}/{}.json", release.model, release.counter));
-        file::replace(&path, envelope, Readers::Anyone)?;
-        Ok(path)
+        Ok(file::replace(&path, release.envelope(), Readers::Anyone)?)
     }
 
     /// Keeps a blob under its digest.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn store_blob(&self, bytes: &[u8]) -> Result<Digest, FolderError> {
-        let digest = Digest::of(bytes);
-        file::replace(&self.blob_path(&digest), bytes, Readers::Anyone)?;
-        Ok(digest)
+    pub(crate) fn store_blob(&self, bytes: &[u8]) -> Result<(), FolderError> {
+        Ok(file::replace(&self.blob_path(&Digest::of(bytes)), bytes, Readers::Anyone)?)
     }
 
     /// A blob, hashed again.
@@ -293,7 +294,8 @@ impl Fleet {
         if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(FolderError::Blob { path }) }
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    /// Where a blob is kept.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.folder.join("blobs").join(digest.to_string())
     }
 
@@ -303,15 +305,22 @@ impl Fleet {
     /// The file is there and cannot be read or verified.
     pub fn deployment(&self, audience: &Audience) -> Result<Option<Verified<Deployment>>, FolderError> {
         let path = self.deployment_path(audience);
-        file::read_if_there(&path)?.map(|envelope| self.verify(&path, &envelope)).transpose()
+        let Some(envelope) = file::read_if_there(&path)? else { return Ok(None) };
+        let deployment = self.verify::<Deployment>(&path, &envelope)?;
+        if deployment.audience != *audience {
+            let holds = format!("the deployment for {}", deployment.audience);
+            return Err(FolderError::Misplaced { path, holds });
+        }
+        Ok(Some(deployment))
     }
 
     /// Keeps a deployment, synced to disk, before it is published.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn store_deployment(&self, audience: &Audience, envelope: &[u8]) -> Result<(), FolderError> {
-        Ok(file::replace(&self.deployment_path(audience), envelope, Readers::Anyone)?)
+    pub(crate) fn store_deployment(&self, deployment: &Verified<Deployment>) -> Result<(), FolderError> {
+        let path = self.deployment_path(&deployment.audience);
+        Ok(file::replace(&path, deployment.envelope(), Readers::Anyone)?)
     }
 
     fn deployment_path(&self, audience: &Audience) -> PathBuf {
@@ -331,19 +340,75 @@ impl Fleet {
         file::read_if_there(&path)?.map(|envelope| self.verify(&path, &envelope)).transpose()
     }
 
-    /// Signs and keeps a device list.
+    /// Keeps a device list.
     ///
     /// # Errors
-    /// It breaks a rule, or the file cannot be written.
-    pub(crate) fn store_device_list(&self, list: &DeviceList) -> Result<(), FolderError> {
-        let envelope = self.sign(list)?;
-        Ok(file::replace(&self.folder.join("devices.json"), &envelope, Readers::Anyone)?)
+    /// The file cannot be written.
+    pub(crate) fn store_device_list(&self, list: &Verified<DeviceList>) -> Result<(), FolderError> {
+        Ok(file::replace(&self.folder.join("devices.json"), list.envelope(), Readers::Anyone)?)
     }
 }
 
-fn sign<T: Document>(document: &T, name: &KeyName, secret: &SecretKey) -> Result<Vec<u8>, FolderError> {
+/// A count that has reached its end, which only a thief of the key brings about.
+pub(crate) fn exhausted<T: Document>(count: &str, remedy: &str) -> DocumentError {
+    let rule = format!("no {count} comes after the last one; sign a root with {remedy}");
+    DocumentError::Rule { kind: T::KIND, rule }
+}
+
+/// The root of version 1: one key a role.
+fn first_root(
+    fleet: &FleetId,
+    keys: &[(RoleName, SecretKey); 3],
+    now_unix_s: u64,
+) -> Result<Root, FolderError> {
+    let role = |name: RoleName| -> Result<Role, FolderError> {
+        Ok(Role { keys: vec![role_key_name(name)?], threshold: 1 })
+    };
+    let mut public = Vec::new();
+    for (name, secret) in keys {
+        public.push(RootKey { name: role_key_name(*name)?, public: secret.public() });
+    }
+    Ok(Root {
+        schema: SCHEMA,
+        fleet: fleet.clone(),
+        version: 1,
+        issued_unix_s: now_unix_s,
+        not_after_unix_s: now_unix_s.saturating_add(ROOT_VALIDITY_S),
+        keys: public,
+        roles: Roles {
+            root: role(RoleName::Root)?,
+            release: role(RoleName::Release)?,
+            deploy: role(RoleName::Deploy)?,
+            precompiled: None,
+        },
+        release_epoch: 1,
+        deploy_epoch: 1,
+        revoked_releases: Vec::new(),
+        revoked_devices: Vec::new(),
+        minimum_counters: Vec::new(),
+    })
+}
+
+/// From the first root to the newest, each signed by the one before.
+fn walk(folder: &Path) -> Result<TrustedRoot, FolderError> {
+    let path = root_path(folder, 1);
+    let untrusted = |path: PathBuf| move |error| FolderError::Trust { path, error };
+    let mut root = TrustedRoot::enrolled(&file::read(&path)?).map_err(untrusted(path.clone()))?;
+    if root.version() != 1 {
+        let error = TrustError::RootVersion { expected: 1, found: root.version() };
+        return Err(FolderError::Trust { path, error });
+    }
+    while let Some(next) = root.version().checked_add(1) {
+        let path = root_path(folder, next);
+        let Some(envelope) = file::read_if_there(&path)? else { break };
+        root = root.step(&envelope).map_err(untrusted(path))?;
+    }
+    Ok(root)
+}
+
+fn seal<T: Document>(document: &T, role: RoleName, secret: &SecretKey) -> Result<Vec<u8>, FolderError> {
     let (body, _) = document::to_body(document)?;
-    Ok(envelope::seal::<T>(&body, &[(name, secret)]))
+    Ok(envelope::seal::<T>(&body, &[(&role_key_name(role)?, secret)]))
 }
 
 fn role_key_name(role: RoleName) -> Result<KeyName, FolderError> {
@@ -357,3 +422,6 @@ fn key_path(folder: &Path, role: RoleName) -> PathBuf {
 fn root_path(folder: &Path, version: u64) -> PathBuf {
     folder.join("root").join(format!("{version}.json"))
 }
+
+#[cfg(test)]
+mod tests;

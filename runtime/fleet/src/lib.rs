@@ -17,4 +17,7 @@ pub mod run;
 pub mod tail;
 pub mod tensor;
 
+#[cfg(test)]
+mod fixture;
+
 pub use folder::{Fleet, FolderError};

@@ -1,6 +1,6 @@
 //! Running a module on tensors from files: what `dunlin run`, golden vectors and baselines share.
 //!
-//! It is the device's own sandbox under the limits given, so that what passes here passes there.
+//! It is the device's own sandbox: under the limits of a release, what passes here passes there.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +68,26 @@ pub enum RunError {
         /// What came.
         given: Vec<u64>,
     },
+    /// Several samples for an output that has no axis to hold them.
+    #[error("output {name:?} has no batch axis, so that one run takes one sample, not {samples}")]
+    Unbatched {
+        /// The output.
+        name: String,
+        /// How many samples came.
+        samples: u64,
+    },
+    /// A data-dependent axis is not as long for all samples.
+    #[error(
+        "output {name:?} has the shape {later:?} after {first:?}: give these samples in runs of their own"
+    )]
+    Ragged {
+        /// The output.
+        name: String,
+        /// Its shape in the calls before.
+        first: Vec<u64>,
+        /// Its shape in a later call.
+        later: Vec<u64>,
+    },
     /// Two inputs have different numbers of samples.
     #[error("input {name:?} has {rows} samples, the first input has {expected}")]
     Rows {
@@ -90,6 +110,8 @@ impl Coded for RunError {
             | RunError::Missing { .. }
             | RunError::Unknown { .. }
             | RunError::Shape { .. }
+            | RunError::Unbatched { .. }
+            | RunError::Ragged { .. }
             | RunError::Rows { .. } => code::fleet::TENSOR_SHAPE,
         }
     }
@@ -105,7 +127,8 @@ pub fn shape_text(spec: &TensorSpec) -> String {
     format!("[{}]", axes.collect::<Vec<_>>().join(", "))
 }
 
-/// The limits for a module on the operator's machine: what its memory declares, and a minute a call.
+/// The limits for a module on the operator's machine: those of [`Limits::default`], and the memory that
+/// it declares where that is more.
 pub fn local_limits(summary: &Summary) -> Limits {
     let declared = summary.memory_max_bytes.unwrap_or(summary.memory_min_bytes);
     let default = Limits::default();
@@ -119,11 +142,16 @@ impl Runner {
     /// Whatever the device's sandbox would refuse, too.
     pub fn load(bytes: Vec<u8>) -> Result<Runner, RunError> {
         let summary = dunlin_sandbox::inspect(&bytes)?;
-        let admission = Admission {
-            limits: local_limits(&summary),
-            imports: summary.imports.clone(),
-            card_digest: Some(summary.card_digest),
-        };
+        Runner::within(bytes, &summary, local_limits(&summary))
+    }
+
+    /// Admits, compiles and instantiates a local file under these limits.
+    ///
+    /// # Errors
+    /// As [`Runner::load`].
+    pub(crate) fn within(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<Runner, RunError> {
+        let admission =
+            Admission { limits, imports: summary.imports.clone(), card_digest: Some(summary.card_digest) };
         let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), &admission)?;
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;
@@ -136,25 +164,40 @@ impl Runner {
         self.model.card()
     }
 
-    /// The compiled model.
-    pub fn model(&self) -> &CompiledModel {
-        &self.model
-    }
-
-    /// The instance that calls go to.
-    pub fn instance(&mut self) -> &mut Instance {
-        &mut self.instance
-    }
-
     /// Runs samples, `max_batch` at a time, and gives every output, in the card's order.
     ///
-    /// Inputs are converted to the model's types where no number changes by it. A batched input has
-    /// the shape of the card with any number of samples for `n`.
+    /// Inputs are converted to the model's types; a number that does not fit is an error, floats are
+    /// rounded. A batched input has the shape of the card with any number of samples for `n`.
     ///
     /// # Errors
-    /// An input is missing, unknown or of another shape, or a call fails.
+    /// An input is missing, unknown or of another shape, a call fails, or the outputs of several samples
+    /// do not make one tensor.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, RunError> {
-        let card = self.model.card().clone();
+        let (columns, samples) = self.fit(inputs)?;
+        let specs = self.model.card().outputs.clone();
+        if let Some(spec) = specs.iter().find(|spec| samples > 1 && !spec.is_batched()) {
+            return Err(RunError::Unbatched { name: spec.name.clone(), samples });
+        }
+        let most = u64::from(self.model.card().max_batch);
+        let mut outputs = self.call(&columns, 0, samples.min(most))?;
+        let mut done = samples.min(most);
+        while done < samples {
+            let count = (samples - done).min(most);
+            let parts = self.call(&columns, done, count)?;
+            for ((whole, part), spec) in outputs.iter_mut().zip(parts).zip(&specs) {
+                join(spec, whole, part)?;
+            }
+            done += count;
+        }
+        Ok(specs.into_iter().map(|spec| spec.name).zip(outputs).collect())
+    }
+
+    /// The inputs in the card's order and types, and how many samples they hold.
+    ///
+    /// # Errors
+    /// An input is missing, unknown, of another shape, or has a number that does not fit.
+    pub(crate) fn fit(&self, inputs: &BTreeMap<String, Tensor>) -> Result<(Vec<Tensor>, u64), RunError> {
+        let card = self.model.card();
         let known = || card.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
         for given in inputs.keys() {
             if !card.inputs.iter().any(|input| input.name == *given) {
@@ -168,45 +211,58 @@ impl Runner {
                 tensor.ok_or_else(|| RunError::Missing { wanted: spec.name.clone(), known: known() })?;
             columns.push(fitted(spec, tensor)?);
         }
-        let samples = sample_count(&card, &columns)?;
-        let mut outputs: Vec<Tensor> = card
-            .outputs
-            .iter()
-            .map(|spec| Tensor { dtype: spec.dtype, shape: Vec::new(), bytes: Vec::new() })
-            .collect();
-        let mut done = 0;
-        while done < samples {
-            let n = (samples - done).min(u64::from(card.max_batch));
-            self.call(&columns, done, n as u32, &mut outputs)?;
-            done += n;
-        }
-        for (output, spec) in outputs.iter_mut().zip(&card.outputs) {
-            if spec.is_batched() && !output.shape.is_empty() {
-                output.shape[0] = samples;
-            }
-        }
-        Ok(card.outputs.into_iter().map(|spec| spec.name).zip(outputs).collect())
+        let samples = sample_count(card, &columns)?;
+        Ok((columns, samples))
     }
 
-    fn call(
+    /// One call on `count` samples, at most `max_batch`, of inputs that [`Runner::fit`] made.
+    ///
+    /// # Errors
+    /// The call fails.
+    pub(crate) fn call(
         &mut self,
         columns: &[Tensor],
         from: u64,
-        n: u32,
-        outputs: &mut [Tensor],
-    ) -> Result<(), RunError> {
-        let batched = self.model.card().inputs.iter().map(TensorSpec::is_batched).collect::<Vec<_>>();
-        for (index, column) in columns.iter().enumerate() {
-            let slice = if batched[index] { column.rows(from, from + u64::from(n)) } else { column.clone() };
-            self.instance.input_mut(index)?[..slice.bytes.len()].copy_from_slice(&slice.bytes);
+        count: u64,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let card = self.model.card();
+        for (index, (column, spec)) in columns.iter().zip(&card.inputs).enumerate() {
+            let rows = spec.is_batched().then(|| column.rows(from, from + count));
+            let bytes = &rows.as_ref().unwrap_or(column).bytes;
+            self.instance.input_mut(index)?[..bytes.len()].copy_from_slice(bytes);
         }
+        let n = u32::try_from(count).unwrap_or(u32::MAX);
         self.instance.infer(n)?;
-        for (index, output) in outputs.iter_mut().enumerate() {
-            output.shape = self.instance.output_shape(index, n)?.into_iter().map(u64::from).collect();
-            let bytes: u64 = output.shape.iter().product::<u64>() * u64::from(output.dtype.size());
-            output.bytes.extend_from_slice(&self.instance.output(index, n)?[..bytes as usize]);
+        let mut outputs = Vec::with_capacity(card.outputs.len());
+        for (index, spec) in card.outputs.iter().enumerate() {
+            let shape = self.instance.output_shape(index, n)?.into_iter().map(u64::from).collect();
+            let bytes = self.instance.output(index, n)?.to_vec();
+            outputs.push(Tensor { dtype: spec.dtype, shape, bytes });
         }
-        Ok(())
+        Ok(outputs)
+    }
+
+    /// Makes a `stream` model forget what it has seen.
+    ///
+    /// # Errors
+    /// The call fails.
+    pub(crate) fn reset(&mut self) -> Result<(), RunError> {
+        Ok(self.instance.reset()?)
+    }
+}
+
+/// Appends the samples of a later call.
+fn join(spec: &TensorSpec, whole: &mut Tensor, part: Tensor) -> Result<(), RunError> {
+    match (whole.shape.split_first_mut(), part.shape.split_first()) {
+        (Some((rows, extents)), Some((more, others))) if *extents == *others => {
+            *rows += more;
+            whole.bytes.extend(part.bytes);
+            Ok(())
+        }
+        _ => {
+            let (first, later) = (whole.shape.clone(), part.shape);
+            Err(RunError::Ragged { name: spec.name.clone(), first, later })
+        }
     }
 }
 
@@ -235,3 +291,6 @@ fn sample_count(card: &Card, columns: &[Tensor]) -> Result<u64, RunError> {
     }
     Ok(samples.unwrap_or(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,10 +32,8 @@ pub async fn next(events: &mut Events, fleet: &FleetId) -> Option<Record> {
     loop {
         match events.recv().await? {
             Event::Received(message) => {
-                let Some((device, class)) = topic::parse_telemetry(fleet, &message.topic) else { continue };
-                match serde_json::from_slice(&message.payload) {
-                    Ok(json) => return Some(Record { device, class, json }),
-                    Err(error) => tracing::warn!(%device, %error, "a record is not JSON"),
+                if let Some(record) = record(fleet, &message.topic, &message.payload) {
+                    return Some(record);
                 }
             }
             Event::Disconnected { reason, retry_in } => {
@@ -43,5 +41,37 @@ pub async fn next(events: &mut Events, fleet: &FleetId) -> Option<Record> {
             }
             Event::Connected => {}
         }
+    }
+}
+
+fn record(fleet: &FleetId, topic: &str, payload: &[u8]) -> Option<Record> {
+    let (device, class) = topic::parse_telemetry(fleet, topic)?;
+    match serde_json::from_slice(payload) {
+        Ok(json) => Some(Record { device, class, json }),
+        Err(error) => {
+            tracing::warn!(%device, %error, "a record is not JSON");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_json_on_a_topic_of_the_fleet() {
+        let fleet: FleetId = "plant".parse().unwrap();
+        let device: DeviceId = "press-3".parse().unwrap();
+        for class in TelemetryClass::ALL {
+            let topic = topic::telemetry(&fleet, &device, class);
+            let found = record(&fleet, &topic, br#"{"seq":7}"#).unwrap();
+            assert_eq!((&found.device, found.class, &found.json["seq"]), (&device, class, &7.into()));
+            for garbage in [&b""[..], b"{", b"\xff", b"{} {}"] {
+                assert!(record(&fleet, &topic, garbage).is_none(), "{garbage:?}");
+            }
+            assert!(record(&"other".parse().unwrap(), &topic, b"{}").is_none());
+        }
+        assert!(record(&fleet, &topic::presence(&fleet, &device), b"{}").is_none());
     }
 }

@@ -9,8 +9,8 @@ use dunlin_abi::DType;
 use dunlin_core::code::{self, Code, Coded};
 use npyz::{Order, WriterBuilder as _};
 
-/// Integers up to this magnitude are exact in a double.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// Up to this magnitude, 2^53 - 1, no two integers become one double.
+const EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// A tensor in memory: row-major, little-endian.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ impl Tensor {
         dunlin_core::drift::values(self.dtype, &self.bytes).collect()
     }
 
-    /// The same numbers in another type.
+    /// The same numbers in another type; floats are rounded to the nearest.
     ///
     /// # Errors
     /// A number does not fit: out of range, or a fraction where an integer is wanted.
@@ -206,7 +206,19 @@ fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray(a)".to_string());
     }
     let shape = file.shape().to_vec();
-    let mut file = file;
+    let (dtype, bytes) = elements(file)?;
+    let expected =
+        shape.iter().try_fold(u64::from(dtype.size()), |product, extent| product.checked_mul(*extent));
+    if expected != Some(bytes.len() as u64) {
+        return Err(format!(
+            "it has {} bytes of elements, which are no array of shape {shape:?}",
+            bytes.len()
+        ));
+    }
+    Ok(Tensor { dtype, shape, bytes })
+}
+
+fn elements<R: Read>(mut file: npyz::NpyFile<R>) -> Result<(DType, Vec<u8>), String> {
     macro_rules! attempt {
         ($($type:ty => $dtype:expr),*) => {
             $(file = match file.try_data::<$type>() {
@@ -215,7 +227,7 @@ fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
                     for element in data {
                         bytes.extend(element.map_err(|error| error.to_string())?.to_le_bytes());
                     }
-                    return Ok(Tensor { dtype: $dtype, shape, bytes });
+                    return Ok(($dtype, bytes));
                 }
                 Err(other) => other,
             };)*
@@ -226,7 +238,7 @@ fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
     match file.try_data::<bool>() {
         Ok(data) => {
             let bytes: Result<Vec<u8>, _> = data.map(|element| element.map(u8::from)).collect();
-            Ok(Tensor { dtype: DType::Bool, shape, bytes: bytes.map_err(|error| error.to_string())? })
+            Ok((DType::Bool, bytes.map_err(|error| error.to_string())?))
         }
         Err(file) => Err(format!("the element type {} is not supported", file.dtype().descr())),
     }
@@ -236,16 +248,17 @@ fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
 fn read_csv(path: &Path, file: File) -> Result<Tensor, TensorFileError> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(file);
     let (mut values, mut rows, mut columns) = (Vec::new(), 0u64, 0u64);
-    for (line, record) in reader.records().enumerate() {
+    for (index, record) in reader.records().enumerate() {
         let record = record.map_err(unreadable(path))?;
-        let numbers: Result<Vec<f64>, _> = record.iter().map(str::parse::<f64>).collect();
-        match numbers {
-            Ok(numbers) => {
-                (rows, columns) = (rows + 1, numbers.len() as u64);
-                values.extend(numbers);
-            }
-            Err(_) if line == 0 => {}
-            Err(error) => return Err(unreadable(path)(format!("line {}: {error}", line + 1))),
+        let cells: Vec<Result<f64, _>> = record.iter().map(str::parse::<f64>).collect();
+        if index == 0 && cells.iter().all(Result::is_err) {
+            continue;
+        }
+        (rows, columns) = (rows + 1, cells.len() as u64);
+        for (cell, text) in cells.into_iter().zip(&record) {
+            let line = record.position().map_or(0, csv::Position::line);
+            let number = cell.map_err(|error| unreadable(path)(format!("line {line}: {text:?}: {error}")));
+            values.push(number?);
         }
     }
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -329,6 +342,7 @@ mod tests {
             (2.0, DType::Bool),
             (f64::NAN, DType::I32),
             (1e19, DType::U64),
+            (9_007_199_254_740_992.0, DType::I64),
         ] {
             let tensor = Tensor { dtype: DType::F64, shape: vec![1], bytes: value.to_le_bytes().to_vec() };
             assert_eq!(tensor.cast(dtype).unwrap_err().code().id, "tensor-shape", "{value} as {dtype}");
@@ -342,7 +356,8 @@ mod tests {
         std::fs::write(&path, "a, b\n1, 2.5\n3,4\n").unwrap();
         let tensor = Tensor::read(&path).unwrap();
         assert_eq!((tensor.shape.clone(), tensor.to_f64()), (vec![2, 2], vec![1.0, 2.5, 3.0, 4.0]));
-        for bad in ["1,2\n3\n", "1,2\n3,x\n"] {
+        // A slip in the first row is no header: a row must not vanish silently.
+        for bad in ["1,2\n3\n", "1,2\n3,x\n", "1,x\n3,4\n"] {
             std::fs::write(&path, bad).unwrap();
             assert_eq!(Tensor::read(&path).unwrap_err().code().id, "tensor-file", "{bad:?}");
         }
@@ -352,6 +367,18 @@ mod tests {
     fn rows_are_cut_from_the_outermost_axis() {
         let tensor = Tensor::from_f32(&[3, 2], &[1., 2., 3., 4., 5., 6.]);
         assert_eq!(tensor.rows(1, 2), Tensor::from_f32(&[1, 2], &[3., 4.]));
+    }
+
+    #[test]
+    fn a_shape_that_the_elements_do_not_fill_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        Tensor::from_f32(&[3, 2], &[1., 2., 3., 4., 5., 6.]).write_npy(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [0, 7, 40, whole.len() - 4] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(Tensor::read(&path).unwrap_err().code().id, "tensor-file", "{cut} bytes");
+        }
     }
 
     #[test]

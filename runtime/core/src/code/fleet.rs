@@ -34,6 +34,9 @@ super::codes! {
     BLOB_ALTERED = "blob-altered", Refused,
         "A file under `blobs/` is not what the signed release says.",
         "Restore it from your backup, or release the model again.";
+    FILE_MISPLACED = "file-misplaced", Refused,
+        "A signed file of the fleet's folder stands in the place of another: it is of another model, counter, audience or version.",
+        "Put back the file that belongs there, from your backup.";
     DEVICE_EXISTS = "device-exists", Usage,
         "A device of this id is enrolled already.",
         "Choose another id; ids are never used again.";

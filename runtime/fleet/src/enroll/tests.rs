@@ -1,0 +1,138 @@
+//! What a bundle holds, and that an enrolment is whole or did not happen.
+
+use super::*;
+use crate::fixture::{Plant, TODAY, files, stable};
+use dunlin_core::document::{Deployment, Floor, ModelEntry, Want};
+
+fn request(plant: &Plant, device: &str) -> EnrollRequest {
+    EnrollRequest {
+        device: device.parse().unwrap(),
+        channel: "stable".parse().unwrap(),
+        broker: "mqtt://broker:1883".parse().unwrap(),
+        listen: "127.0.0.1:8500".parse().unwrap(),
+        out: plant.beside(device),
+        first_connect_jitter_s: 30,
+        now_unix_s: TODAY,
+    }
+}
+
+fn enrolment(request: &EnrollRequest) -> Enrolment {
+    serde_json::from_slice(&std::fs::read(request.out.join(ENROLMENT)).unwrap()).unwrap()
+}
+
+fn deployment(plant: &Plant, audience: Audience, sequence: u64, floor: u64) -> Deployment {
+    let model: dunlin_core::id::ModelName = "m".parse().unwrap();
+    let want = Want::Release { stable: dunlin_core::Digest::of(b"m"), candidate: None };
+    Deployment {
+        audience,
+        models: vec![ModelEntry { model: model.clone(), want, retry: false }],
+        floors: vec![Floor { model, counter: floor }],
+        ..crate::deploy::fixture::deployment(&plant.fleet, sequence)
+    }
+}
+
+#[test]
+fn a_bundle_has_its_four_files_and_a_private_key() {
+    let plant = Plant::new();
+    let request = request(&plant, "press-3");
+    let entry = plant.fleet.enroll(&request).unwrap();
+    assert_eq!(
+        file::list(&request.out).unwrap(),
+        ["agent.toml", "device.key", "enrolment.json", "root.json"]
+    );
+    assert_eq!(file::mode(&request.out.join(KEY)).unwrap(), 0o600);
+    assert_eq!(key::read(&request.out.join(KEY)).unwrap().public(), entry.public);
+    assert_eq!(std::fs::read(request.out.join(ROOT)).unwrap(), plant.fleet.root().envelope());
+    let enrolment = enrolment(&request);
+    assert_eq!((&enrolment.device, &enrolment.public), (&request.device, &entry.public));
+    assert_eq!((enrolment.sequences.len(), enrolment.time_low_unix_s), (0, TODAY));
+    let config: toml::Table =
+        toml::from_str(&std::fs::read_to_string(config_path(&request.out)).unwrap()).unwrap();
+    assert_eq!(config["broker"]["url"].as_str(), Some("mqtt://broker:1883"));
+    assert_eq!(config["device"].as_str(), Some("press-3"));
+    assert_eq!(config["api"]["listen"].as_str(), Some("127.0.0.1:8500"));
+}
+
+#[test]
+fn a_user_name_cannot_break_out_of_the_configuration() {
+    let plant = Plant::new();
+    let broker: BrokerUrl = "mqtt://a\"\\b@broker".parse().unwrap();
+    let request = EnrollRequest { broker: broker.clone(), ..request(&plant, "press-3") };
+    plant.fleet.enroll(&request).unwrap();
+    let config: toml::Table =
+        toml::from_str(&std::fs::read_to_string(config_path(&request.out)).unwrap()).unwrap();
+    assert_eq!(config["broker"]["url"].as_str(), Some(broker.to_string().as_str()));
+}
+
+#[test]
+fn a_new_device_starts_from_the_sequences_and_floors_of_the_day() {
+    let mut plant = Plant::new();
+    let device = Audience::Device("press-3".parse().unwrap());
+    let other = Audience::Device("press-4".parse().unwrap());
+    for (audience, sequence, floor) in [(stable(), 7, 2), (device.clone(), 3, 4), (other, 9, 9)] {
+        let signed = plant.fleet.sign(&deployment(&plant, audience, sequence, floor)).unwrap();
+        plant.fleet.store_deployment(&signed).unwrap();
+    }
+    let first = request(&plant, "press-3");
+    plant.fleet.enroll(&first).unwrap();
+    let found = enrolment(&first);
+    let seen = |audience, sequence| SeenSequence { audience, sequence };
+    assert_eq!(found.sequences, [seen(stable(), 7), seen(device, 3)]);
+    assert_eq!(found.floors.iter().map(|floor| floor.counter).collect::<Vec<_>>(), [2, 4]);
+
+    // In a new epoch those of the old one mean nothing.
+    plant.step_root(|root| root.deploy_epoch = 2);
+    let second = request(&plant, "press-5");
+    plant.fleet.enroll(&second).unwrap();
+    let found = enrolment(&second);
+    assert_eq!((found.deploy_epoch, found.sequences.len(), found.floors.len()), (2, 0, 0));
+    let list = plant.fleet.device_list().unwrap().unwrap();
+    assert_eq!((list.deploy_epoch, list.sequence, list.devices.len()), (2, 1, 2));
+}
+
+#[test]
+fn the_list_is_signed_anew_with_a_higher_sequence() {
+    let plant = Plant::new();
+    for (sequence, device) in [(1, "a"), (2, "b"), (3, "c")] {
+        let later = EnrollRequest { now_unix_s: TODAY + sequence, ..request(&plant, device) };
+        let entry = plant.fleet.enroll(&later).unwrap();
+        let list = plant.opened().device_list().unwrap().unwrap();
+        assert_eq!((list.sequence, list.issued_unix_s), (sequence, TODAY + sequence));
+        assert_eq!(list.devices.last(), Some(&entry));
+    }
+}
+
+#[test]
+fn what_is_taken_or_would_not_start_is_refused_before_anything_is_written() {
+    let plant = Plant::new();
+    plant.fleet.enroll(&request(&plant, "a")).unwrap();
+    let before = plant.files();
+    let refused = |request: EnrollRequest| {
+        let there = request.out.exists();
+        let code = plant.fleet.enroll(&request).unwrap_err().code().id;
+        assert_eq!((plant.files() == before, request.out.exists()), (true, there), "{code}");
+        code
+    };
+    assert_eq!(refused(EnrollRequest { out: plant.beside("x"), ..request(&plant, "a") }), "device-exists");
+    assert_eq!(refused(EnrollRequest { out: plant.beside("a"), ..request(&plant, "b") }), "output-exists");
+    let public = "0.0.0.0:8500".parse().unwrap();
+    assert_eq!(refused(EnrollRequest { listen: public, ..request(&plant, "b") }), "argument");
+    std::fs::write(plant.path("keys/deploy.key"), "gone").unwrap();
+    let before = plant.files();
+    assert_eq!(plant.fleet.enroll(&request(&plant, "b")).unwrap_err().code().id, "key-file-content");
+    assert!(plant.files() == before && !plant.beside("b").exists());
+}
+
+#[test]
+fn an_enrolment_that_cannot_be_written_adds_no_device_and_leaves_no_key() {
+    let plant = Plant::new();
+    // The list cannot be replaced: a folder stands where its new content would be written.
+    std::fs::create_dir(plant.path("devices.json.new")).unwrap();
+    let request = request(&plant, "a");
+    assert_eq!(plant.fleet.enroll(&request).unwrap_err().code().id, "file");
+    assert!(plant.fleet.device_list().unwrap().is_none());
+    assert!(files(&request.out).is_empty());
+    // And it may simply be tried again.
+    std::fs::remove_dir(plant.path("devices.json.new")).unwrap();
+    plant.fleet.enroll(&request).unwrap();
+}

@@ -1,0 +1,96 @@
+//! Inputs that do not fit, samples beyond one call, and models without a batch.
+
+use super::*;
+use crate::fixture::{ADD_ONE, CARD, adder, arrays, module};
+
+fn runner() -> Runner {
+    Runner::load(adder()).unwrap()
+}
+
+fn refusal(inputs: &[(&str, Tensor)]) -> (RunError, String) {
+    let error = runner().run(&arrays(inputs)).unwrap_err();
+    assert_eq!(error.code().id, "tensor-shape");
+    let text = error.to_string();
+    (error, text)
+}
+
+#[test]
+fn any_number_of_samples_runs_in_slices() {
+    for samples in [1u8, 2, 3, 4, 6, 7] {
+        let values: Vec<f32> = (0..samples * 2).map(f32::from).collect();
+        let shape = [u64::from(samples), 2];
+        let outputs = runner().run(&arrays(&[("x", Tensor::from_f32(&shape, &values))])).unwrap();
+        let expected: Vec<f32> = values.iter().map(|value| value + 1.0).collect();
+        assert_eq!(outputs, [("y".to_string(), Tensor::from_f32(&shape, &expected))]);
+    }
+}
+
+#[test]
+fn numbers_are_converted_where_they_fit() {
+    let bytes = vec![1, 2];
+    let input = Tensor { dtype: dunlin_abi::DType::U8, shape: vec![1, 2], bytes };
+    let outputs = runner().run(&arrays(&[("x", input)])).unwrap();
+    assert_eq!(outputs[0].1, Tensor::from_f32(&[1, 2], &[2.0, 3.0]));
+    let bytes = 1e300f64.to_le_bytes().repeat(2);
+    let (_, text) = refusal(&[("x", Tensor { dtype: dunlin_abi::DType::F64, shape: vec![1, 2], bytes })]);
+    assert!(text.starts_with("input \"x\": the value"), "{text}");
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_told_what_was_wanted() {
+    let good = Tensor::from_f32(&[1, 2], &[0.0; 2]);
+    let (error, text) = refusal(&[]);
+    assert!(matches!(error, RunError::Missing { .. }) && text.contains("inputs are x"), "{text}");
+    let (error, text) = refusal(&[("x", good.clone()), ("z", good)]);
+    assert!(matches!(error, RunError::Unknown { .. }) && text.contains("\"z\""), "{text}");
+    for shape in [&[2][..], &[1, 3], &[0, 2], &[1, 1, 2], &[]] {
+        let elements = shape.iter().product::<u64>() as usize;
+        let (error, text) = refusal(&[("x", Tensor::from_f32(shape, &vec![0.0; elements]))]);
+        assert!(matches!(error, RunError::Shape { .. }) && text.contains("[n, 2]"), "{text}");
+    }
+}
+
+#[test]
+fn inputs_of_one_run_have_the_same_number_of_samples() {
+    let card =
+        CARD.replace(r#""inputs": [{"#, r#""inputs": [{"name": "w", "dtype": "f32", "shape": ["n"]}, {"#);
+    let mut runner = Runner::load(module(&card, ADD_ONE, "")).unwrap();
+    let given =
+        arrays(&[("w", Tensor::from_f32(&[2], &[0.0; 2])), ("x", Tensor::from_f32(&[1, 2], &[0.0; 2]))]);
+    let error = runner.run(&given).unwrap_err();
+    assert_eq!(error.to_string(), "input \"x\" has 1 samples, the first input has 2");
+}
+
+#[test]
+fn a_model_without_a_batch_takes_its_tensors_whole() {
+    let card = CARD.replace("\"max_batch\": 3", "\"max_batch\": 1").replace("[\"n\", 2]", "[2]");
+    let mut runner = Runner::load(module(&card, ADD_ONE, "")).unwrap();
+    let outputs = runner.run(&arrays(&[("x", Tensor::from_f32(&[2], &[1.0, 2.0]))])).unwrap();
+    assert_eq!(outputs[0].1, Tensor::from_f32(&[2], &[2.0, 3.0]));
+}
+
+#[test]
+fn several_samples_need_outputs_that_can_hold_them() {
+    let one = CARD.replace("\"max_batch\": 3", "\"max_batch\": 1");
+    let fixed =
+        one.replace(r#""y", "dtype": "f32", "shape": ["n", 2]"#, r#""y", "dtype": "f32", "shape": [2]"#);
+    let two = arrays(&[("x", Tensor::from_f32(&[2, 2], &[1.0, 0.0, 2.0, 0.0]))]);
+    let error = Runner::load(module(&fixed, ADD_ONE, "")).unwrap().run(&two).unwrap_err();
+    assert!(matches!(error, RunError::Unbatched { samples: 2, .. }), "{error}");
+
+    // As many elements as the first number says.
+    let ragged = one.replace(
+        r#""y", "dtype": "f32", "shape": ["n", 2]"#,
+        r#""y", "dtype": "f32", "shape": ["n", {"max": 2}]"#,
+    );
+    let dim = r#"(func (export "dunlin_dim") (param i32 i32) (result i32)
+        (i32.trunc_f32_u (f32.load offset=1024 (i32.const 0))))"#;
+    let mut runner = Runner::load(module(&ragged, ADD_ONE, dim)).unwrap();
+    let error = runner.run(&two).unwrap_err();
+    assert!(
+        matches!(&error, RunError::Ragged { first, later, .. } if first == &[1, 1] && later == &[1, 2]),
+        "{error}"
+    );
+    let same = arrays(&[("x", Tensor::from_f32(&[2, 2], &[1.0, 0.0, 1.0, 5.0]))]);
+    assert_eq!(runner.run(&same).unwrap()[0].1, Tensor::from_f32(&[2, 1], &[2.0, 2.0]));
+}
