@@ -39,3 +39,21 @@ fn the_same_file_compiles_to_the_same_bytes() {
     }
     assert_eq!(std::fs::read(path("a.wasm")).unwrap(), std::fs::read(path("b.wasm")).unwrap());
 }
+
+#[test]
+fn figures_and_descriptions_come_as_json_for_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let wasm = folder.path().join("d.wasm").display().to_string();
+    let json = |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&ok(arguments)).unwrap() };
+    let report = json(&["compile", &digits("digits.onnx"), "-o", &wasm, "--json"]);
+    assert_eq!((&report["macs"], &report["card"]["max_batch"]), (&6464.into(), &1.into()), "{report}");
+    let figures = json(&["bench", &wasm, "--json"]);
+    for key in ["load_us", "compile_us", "instantiate_us", "p50_us", "p99_us", "guest_bytes"] {
+        assert!(figures[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {figures}");
+    }
+    assert!(figures["p50_us"].as_f64() <= figures["p99_us"].as_f64());
+    let summary = json(&["inspect", &wasm, "--json"]);
+    assert_eq!(summary["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(summary["card"]["inputs"][0]["shape"], serde_json::json!(["n", 64]));
+    assert_eq!(summary["imports"], serde_json::json!([]));
+}
