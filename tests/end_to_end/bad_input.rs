@@ -226,3 +226,16 @@ fn every_verb_explains_itself_with_examples() {
     assert_eq!(run(&["publish"]).status.code(), Some(2));
     assert_eq!(run(&["dance"]).status.code(), Some(2));
 }
+
+#[test]
+fn an_argument_that_makes_no_sense_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (onnx, wasm, out) = (digits("digits.onnx"), path("digits.wasm"), path("out"));
+    refused(&["compile", &onnx, "-o", &wasm, "--const", "pixels=1e40"], 2, "argument");
+    assert!(!std::path::Path::new(&wasm).exists());
+    ok(&["compile", &onnx, "-o", &wasm]);
+    let input = format!("pixels={}", digits("test_images.npy"));
+    refused(&["run", &wasm, "--input", &input, "--input", &input, "--output-dir", &out], 2, "argument");
+    assert!(!std::path::Path::new(&out).exists());
+}

@@ -49,6 +49,46 @@ impl ConstantData {
         }
     }
 
+    /// The same numbers in another type. `None` if one of them would change, or the type is none that a
+    /// constant can have.
+    pub(crate) fn cast(&self, dtype: DType) -> Option<ConstantData> {
+        /// Integers up to this magnitude are exact in a double.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let wide: Vec<f64> = match self {
+            _ if self.dtype() == dtype => return Some(self.clone()),
+            ConstantData::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            ConstantData::F64(values) => values.clone(),
+            ConstantData::I32(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            ConstantData::I64(values) => values.iter().map(|value| *value as f64).collect(),
+            ConstantData::Bool(values) => values.iter().map(|value| f64::from(u8::from(*value))).collect(),
+        };
+        let whole = |value: &f64, most: f64| value.fract() == 0.0 && value.abs() <= most;
+        let from_integers = matches!(self, ConstantData::I64(_));
+        if from_integers && !wide.iter().all(|value| value.abs() < EXACT) {
+            return None;
+        }
+        match dtype {
+            DType::F32 => {
+                let same = |value: &f64| value.is_nan() || f64::from(*value as f32) == *value;
+                wide.iter().all(same).then(|| ConstantData::F32(wide.iter().map(|v| *v as f32).collect()))
+            }
+            DType::F64 => Some(ConstantData::F64(wide)),
+            DType::I32 => {
+                let fits = wide.iter().all(|value| whole(value, f64::from(i32::MAX)));
+                fits.then(|| ConstantData::I32(wide.iter().map(|value| *value as i32).collect()))
+            }
+            DType::I64 => {
+                let fits = wide.iter().all(|value| whole(value, EXACT));
+                fits.then(|| ConstantData::I64(wide.iter().map(|value| *value as i64).collect()))
+            }
+            DType::Bool => {
+                let fits = wide.iter().all(|value| *value == 0.0 || *value == 1.0);
+                fits.then(|| ConstantData::Bool(wide.iter().map(|value| *value == 1.0).collect()))
+            }
+            DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::U32 | DType::U64 => None,
+        }
+    }
+
     /// The elements at `indices`, in that order. `None` if one is out of range.
     pub(crate) fn select(&self, indices: &[usize]) -> Option<ConstantData> {
         fn pick<T: Copy>(values: &[T], indices: &[usize]) -> Option<Vec<T>> {
@@ -125,6 +165,33 @@ impl Constant {
             ConstantData::F32(_) | ConstantData::F64(_) | ConstantData::I32(_) | ConstantData::Bool(_) => {
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_change_their_type_and_never_their_value() {
+        let integer = |value| ConstantData::I64(vec![value]);
+        let float = |value| ConstantData::F32(vec![value]);
+        assert_eq!(integer(16_000).cast(DType::F32), Some(float(16_000.0)));
+        assert_eq!(float(-3.0).cast(DType::I64), Some(integer(-3)));
+        assert_eq!(integer(1).cast(DType::Bool), Some(ConstantData::Bool(vec![true])));
+        assert_eq!(float(0.5).cast(DType::F64), Some(ConstantData::F64(vec![0.5])));
+        for (data, dtype) in [
+            (integer(16_777_217), DType::F32),
+            (integer(i64::MAX), DType::F64),
+            (integer(1 << 40), DType::I32),
+            (integer(2), DType::Bool),
+            (float(0.5), DType::I64),
+            (float(f32::NAN), DType::I32),
+            (float(f32::INFINITY), DType::I64),
+            (integer(1), DType::U8),
+        ] {
+            assert_eq!(data.cast(dtype), None, "{data:?} as {dtype}");
         }
     }
 }

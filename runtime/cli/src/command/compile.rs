@@ -1,11 +1,12 @@
 //! `dunlin compile`: ONNX to WebAssembly.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use dunlin_abi::{DType, Simd};
 use dunlin_compiler::{Compiled, Constant, ConstantData, Options, Report};
+use dunlin_fleet::file::{self, Readers};
 use dunlin_fleet::run::shape_text;
 use dunlin_fleet::tensor::Tensor;
 
@@ -50,7 +51,7 @@ enum SimdArgument {
     None,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct InputShape(String, Vec<u32>);
 
 impl FromStr for InputShape {
@@ -106,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let start = std::time::Instant::now();
     let Compiled { wasm, report } = dunlin_compiler::compile(&onnx, &options)?;
     let took = start.elapsed();
-    on_file("write", &arguments.output, std::fs::write(&arguments.output, &wasm))?;
+    write(&arguments.output, &wasm)?;
     for warning in &report.warnings {
         eprintln!("warning: {warning}");
     }
@@ -118,12 +119,26 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
+/// Writes the module whole or not at all; what is no file, as /dev/stdout, is written to as it is.
+fn write(path: &Path, wasm: &[u8]) -> Outcome {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => on_file("write", path, std::fs::write(path, wasm)),
+        Ok(_) | Err(_) => {
+            on_file("write", path, file::replace(path, wasm, Readers::Anyone).map_err(|e| e.error))
+        }
+    }
+}
+
 /// A number, or the content of a file.
 fn constant(value: &str) -> Outcome<Constant> {
     if let Ok(integer) = value.parse::<i64>() {
         return Ok(Constant { shape: Vec::new(), data: ConstantData::I64(vec![integer]) });
     }
     if let Ok(number) = value.parse::<f32>() {
+        // A number too great becomes infinite without a word.
+        if !number.is_finite() {
+            return Err(Failure::usage(format!("the constant {value} is no finite number of 32 bits")));
+        }
         return Ok(Constant { shape: Vec::new(), data: ConstantData::F32(vec![number]) });
     }
     let tensor = Tensor::read(value.as_ref())?;
@@ -173,4 +188,46 @@ fn print(report: &Report, took: std::time::Duration) {
     table.add_row(["module".to_string(), show::bytes(report.module_bytes)]);
     table.add_row(["compiled in".to_string(), show::micros(took.as_secs_f64() * 1e6)]);
     println!("{table}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_positive_numbers_behind_the_last_equals_sign() {
+        for (text, name, shape) in
+            [("x=1,64", "x", vec![1, 64]), ("a=b=3x4", "a=b", vec![3, 4]), ("x=7", "x", vec![7])]
+        {
+            let InputShape(got_name, got_shape) = text.parse().unwrap();
+            assert_eq!((got_name.as_str(), got_shape), (name, shape));
+        }
+        for text in ["", "x", "=1", "x=", "x=0", "x=1,", "x=-1", "x=1.5", "x=4294967296"] {
+            assert!(text.parse::<InputShape>().unwrap_err().contains("NAME=D0,D1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_constant_is_an_integer_or_a_finite_number_or_a_file() {
+        assert!(matches!(constant("16000").unwrap().data, ConstantData::I64(v) if v == [16_000]));
+        assert!(matches!(constant("-0.5").unwrap().data, ConstantData::F32(v) if v == [-0.5]));
+        for value in ["1e40", "inf", "nan"] {
+            assert_eq!(constant(value).unwrap_err().code.id, "argument", "{value}");
+        }
+        assert_eq!(constant("/nowhere.npy").unwrap_err().code.id, "tensor-file");
+    }
+
+    #[test]
+    fn a_module_replaces_the_one_before_and_leaves_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        for content in [b"one", b"two"] {
+            write(&path, content).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(write(folder.path(), b"three").unwrap_err().code.id, "file");
+        write(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    }
 }

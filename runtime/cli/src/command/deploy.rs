@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct AudienceArgument(Audience);
 
 impl FromStr for AudienceArgument {
@@ -94,4 +94,19 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let what = if arguments.remove { format!("removes {model}") } else { format!("runs {model} {version}") };
     println!("{} {what} (sequence {})", deployment.audience, deployment.sequence);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audience_is_a_channel_or_an_at_sign_and_a_device() {
+        let audience = |text: &str| text.parse::<AudienceArgument>().map(|audience| audience.0);
+        assert!(matches!(audience("stable").unwrap(), Audience::Channel(name) if name.as_str() == "stable"));
+        assert!(matches!(audience("@press-3").unwrap(), Audience::Device(id) if id.as_str() == "press-3"));
+        for text in ["", "@", "@@a", "a@b", "a/b", "+", "#"] {
+            assert!(audience(text).is_err(), "{text}");
+        }
+    }
 }

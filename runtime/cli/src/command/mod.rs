@@ -146,3 +146,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Outcome<T>>) -> Outcome<T
         .map_err(|error| Failure::new(code::fleet::FILE, format!("cannot start the event loop: {error}")))?;
     runtime.block_on(future)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_model_and_version() {
+        let name: ReleaseName = "digits@1.0.0".parse().unwrap();
+        assert_eq!((name.model.to_string().as_str(), name.version.as_str()), ("digits", "1.0.0"));
+        for text in ["", "digits", "digits@", "@1.0.0", "Digits@1", "a/b@1"] {
+            assert!(text.parse::<ReleaseName>().is_err(), "{text}");
+        }
+    }
+}

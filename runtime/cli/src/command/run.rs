@@ -1,6 +1,6 @@
 //! `dunlin run`: one inference, or many, on files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use dunlin_fleet::run::Runner;
 use dunlin_fleet::tensor::Tensor;
 
-use crate::failure::{Outcome, on_file};
+use crate::failure::{Failure, Outcome, on_file};
 
 /// Run a module on tensors from .npy files, in the sandbox
 #[derive(Args)]
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     output_dir: PathBuf,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct InputFile(String, PathBuf);
 
 impl FromStr for InputFile {
@@ -46,16 +46,48 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut runner = Runner::load(module)?;
     let mut inputs = BTreeMap::new();
     for InputFile(name, path) in &arguments.inputs {
-        inputs.insert(name.clone(), Tensor::read(path)?);
+        if inputs.insert(name.clone(), Tensor::read(path)?).is_some() {
+            return Err(Failure::usage(format!("--input {name} is given twice")));
+        }
     }
     let outputs = runner.run(&inputs)?;
+    let mut files = BTreeSet::new();
+    if let Some((name, _)) = outputs.iter().find(|(name, _)| !files.insert(file_name(name))) {
+        return Err(Failure::usage(format!("two outputs of the module would be {}", file_name(name))));
+    }
     on_file("create", &arguments.output_dir, std::fs::create_dir_all(&arguments.output_dir))?;
     for (name, tensor) in outputs {
-        // A name from a module is not a path: what could leave the folder is replaced.
-        let file = name.replace(['/', '\\'], "_").replace("..", "__");
-        let path = arguments.output_dir.join(format!("{file}.npy"));
+        let path = arguments.output_dir.join(file_name(&name));
         tensor.write_npy(&path)?;
         println!("{name} {} {:?} -> {}", tensor.dtype, tensor.shape, path.display());
     }
     Ok(())
+}
+
+/// The file of an output. A name from a module is not a path: what could leave the folder is replaced.
+fn file_name(output: &str) -> String {
+    format!("{}.npy", output.replace(['/', '\\'], "_").replace("..", "__"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_stays_in_its_folder_whatever_its_name() {
+        for (name, file) in
+            [("p", "p.npy"), ("a/b", "a_b.npy"), ("/etc/x", "_etc_x.npy"), ("../../x", "______x.npy")]
+        {
+            assert_eq!(file_name(name), file, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_input_is_a_name_and_a_file() {
+        let InputFile(name, file) = "x=a=b.npy".parse().unwrap();
+        assert_eq!((name.as_str(), file), ("x", PathBuf::from("a=b.npy")));
+        for text in ["", "x", "x=", "=f.npy"] {
+            assert!(text.parse::<InputFile>().is_err(), "{text}");
+        }
+    }
 }

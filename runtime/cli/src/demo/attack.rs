@@ -34,7 +34,7 @@ pub(super) fn alter(stage: &mut Stage) -> Seen {
     let chunk = messages.iter_mut().find(|message| message.topic.contains("/chunk/"));
     let chunk = chunk.ok_or_else(|| failed("a release has chunks"))?;
     let mut payload = chunk.payload.to_vec();
-    payload[1000] ^= 1;
+    *payload.last_mut().ok_or_else(|| failed("a chunk has bytes"))? ^= 1;
     chunk.payload = payload.into();
     stage.runtime.block_on(publish::send(&stage.link, messages, |_| {}))?;
     deploy(stage, digest)?;

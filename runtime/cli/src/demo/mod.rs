@@ -27,7 +27,7 @@ use stage::Stage;
     after_help = "Example:\n  dunlin demo\n  dunlin demo --keep     (leaves the folder, to look around)"
 )]
 pub(crate) struct Arguments {
-    /// Leave the temporary folder, with the fleet, the devices' state and their logs
+    /// Leave the temporary folder, with the fleet, the devices' state and their logs; so does a failure
     #[arg(long)]
     keep: bool,
 }
@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     println!("Dunlin in a minute. Two devices, one broker, one fleet; all on this machine, all real.\n");
     let mut stage = Stage::open()?;
     let rows = play(&mut stage);
-    stage.close(arguments.keep);
+    // What went wrong is in the agents' logs.
+    stage.close(arguments.keep || rows.iter().any(|row| !row.good));
 
     let mut table = show::table(&["", "what happened", "seen", "took"]);
     for row in &rows {

@@ -71,9 +71,7 @@ impl Stage {
             .into_iter()
             .map(|id| Ok(Device { id, bundle: folder.path().join(id), api: free_address()?, agent: None }))
             .collect::<Outcome<Vec<Device>>>()?;
-        let images = images_of(folder.path())?;
-        let labels = images.1;
-        let images = images.0;
+        let (images, labels) = images_of(folder.path())?;
         Ok(Stage {
             runtime,
             folder,

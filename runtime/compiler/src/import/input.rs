@@ -91,13 +91,13 @@ pub(super) fn bind(input: &ValueInfoProto, constant: &Constant) -> Result<Consta
         return Err(CompileError::Option(format!("the constant {name:?} has {count} numbers for {shape:?}")));
     }
     let declared = tensor_type(input).map(|tensor| tensor.elem_type()).and_then(dtype);
-    if declared.is_some_and(|declared| declared != constant.data.dtype()) {
+    let data = constant.data.cast(declared.unwrap_or(constant.data.dtype())).ok_or_else(|| {
         let type_name = tensor_type(input).map(|tensor| type_name(tensor.elem_type())).unwrap_or_default();
-        return Err(CompileError::Option(format!(
-            "the input {name:?} is {type_name}, the constant for it is {}",
+        CompileError::Option(format!(
+            "the input {name:?} is {type_name}, the constant for it is {}, and a number would change",
             constant.data.dtype()
-        )));
-    }
+        ))
+    })?;
     if let Some(extents) = extents(input)? {
         let fits = extents.len() == constant.shape.len()
             && extents.iter().zip(&constant.shape).all(|(extent, actual)| match extent {
@@ -111,7 +111,7 @@ pub(super) fn bind(input: &ValueInfoProto, constant: &Constant) -> Result<Consta
             )));
         }
     }
-    Ok(constant.clone())
+    Ok(Constant { shape: constant.shape.clone(), data })
 }
 
 /// The element type, if it is one that a constant can have.
