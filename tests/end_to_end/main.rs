@@ -16,6 +16,8 @@ mod demo;
 mod digits;
 mod main_job;
 mod mosquitto;
+mod onnx;
+mod options;
 mod resume;
 mod threshold;
 mod world;

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use crate::onnx::{self, Axis};
 use crate::world::{World, eventually, ok};
 
 /// Weights of 6 MiB: about 200 chunks.
@@ -77,68 +78,23 @@ fn forward(mut from: TcpStream, mut to: TcpStream, pause: Duration) {
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-/// An ONNX file by hand: `y = relu(x W + b)`, W of 1024 x 1536 pseudo-random numbers.
+/// `y = relu(x W + b)`, W of 1024 x 1536 pseudo-random numbers.
 fn large_model() -> Vec<u8> {
     let (k, n) = (HIDDEN, HIDDEN * 3 / 2);
     let mut state = 1u64;
-    let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+    let mut random = |count: usize| -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+        };
+        (0..count).map(|_| next()).collect()
     };
-    let floats = |count: usize, random: &mut dyn FnMut() -> f32| -> Vec<u8> {
-        (0..count).flat_map(|_| random().to_le_bytes()).collect()
-    };
-    let initializer = |name: &str, dims: &[u64], raw: Vec<u8>| {
-        let mut tensor = Vec::new();
-        dims.iter().for_each(|dim| tensor.extend(varint_field(1, *dim)));
-        tensor.extend(varint_field(2, 1));
-        tensor.extend(bytes_field(8, name.as_bytes()));
-        tensor.extend(bytes_field(9, &raw));
-        bytes_field(5, &tensor)
-    };
-    let value = |field: u32, name: &str, dims: &[u64]| {
-        let shape: Vec<u8> = dims.iter().flat_map(|dim| bytes_field(1, &varint_field(1, *dim))).collect();
-        let tensor = [varint_field(1, 1), bytes_field(2, &shape)].concat();
-        let kind = bytes_field(2, &bytes_field(1, &tensor));
-        bytes_field(field, &[bytes_field(1, name.as_bytes()), kind].concat())
-    };
-    let node = |operator: &str, inputs: &[&str], output: &str| {
-        let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes_field(1, input.as_bytes())).collect();
-        node.extend(bytes_field(2, output.as_bytes()));
-        node.extend(bytes_field(3, operator.as_bytes()));
-        node.extend(bytes_field(4, operator.as_bytes()));
-        bytes_field(1, &node)
-    };
-    let weights = floats(k * n, &mut random);
-    let bias = floats(n, &mut random);
-    let graph = [
-        node("Gemm", &["x", "w", "b"], "h"),
-        node("Relu", &["h"], "y"),
-        bytes_field(2, b"large"),
-        initializer("w", &[k as u64, n as u64], weights),
-        initializer("b", &[n as u64], bias),
-        value(11, "x", &[1, k as u64]),
-        value(12, "y", &[1, n as u64]),
-    ]
-    .concat();
-    let opset = bytes_field(8, &varint_field(2, 17));
-    [varint_field(1, 8), bytes_field(7, &graph), opset].concat()
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn varint_field(field: u32, value: u64) -> Vec<u8> {
-    [varint(u64::from(field) << 3), varint(value)].concat()
-}
-
-fn bytes_field(field: u32, bytes: &[u8]) -> Vec<u8> {
-    [varint(u64::from(field) << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+    onnx::model(&[
+        onnx::node("Gemm", &["x", "w", "b"], "h"),
+        onnx::node("Relu", &["h"], "y"),
+        onnx::initializer("w", &[k as u64, n as u64], &random(k * n)),
+        onnx::initializer("b", &[n as u64], &random(n)),
+        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
+        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
+    ])
 }
