@@ -160,6 +160,12 @@ fn a_lost_broker_comes_back_and_the_agent_with_it() {
 }
 
 #[test]
+fn a_broker_that_is_asked_to_end_ends_in_order() {
+    let (mut broker, _url) = crate::world::embedded_broker();
+    assert!(broker.terminate());
+}
+
+#[test]
 fn a_model_is_removed_when_the_deployment_says_so() {
     let world = World::new();
     let device = world.enroll("alpha");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::block_on;
 use crate::broker::Broker;
@@ -26,9 +27,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     block_on(async {
         let broker = Broker::start(arguments.listen, arguments.store.clone()).await?;
         println!("listening on mqtt://{}", broker.address());
-        tokio::signal::ctrl_c().await.map_err(|error| {
+        // A service manager asks by SIGTERM, a person by ctrl-c; either way the store is closed in order.
+        let deaf = |error| {
             Failure::new(dunlin_core::code::fleet::FILE, format!("cannot wait for a signal: {error}"))
-        })?;
+        };
+        let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(deaf)?,
+            _ = terminate.recv() => {}
+        }
         broker.stop().await;
         Ok(())
     })
