@@ -363,7 +363,8 @@ impl<L: ChunkLink> Task<L> {
             payload.len(),
             Digest::of(payload).short()
         );
-        tracing::warn!(release = %release.short(), "{detail}");
+        // A hostile broker sends many: whoever takes the event says it loudly, once a blob.
+        tracing::debug!(release = %release.short(), "{detail}");
         if !std::mem::replace(&mut pull.told_bad, true) {
             self.tell(FetchEvent::BadChunk { release, digest, code: code::agent::CHUNK_DIGEST, detail });
         }
@@ -374,7 +375,7 @@ impl<L: ChunkLink> Task<L> {
         let blob = pull.blob.short();
         let detail =
             format!("chunk {} of blob {blob} was asked for {attempts} times in vain", digest.short());
-        tracing::warn!(release = %release.short(), "{detail}");
+        tracing::debug!(release = %release.short(), "{detail}");
         if !std::mem::replace(&mut pull.told_stalled, true) {
             self.tell(FetchEvent::Stalled { release, digest, code: code::agent::CHUNK_MISSING, detail });
         }

@@ -68,6 +68,7 @@ impl Device {
             Err(error) => return self.refuse(now, Subject::Root, &Refusal::Trust(error), out),
         };
         let version = next.version();
+        let wanted = self.wanted_releases();
         self.root = next;
         self.root_expiry_told = false;
         self.state.root_version = version;
@@ -84,6 +85,7 @@ impl Device {
         self.give_up_what_the_root_forbids(out);
         self.judge_kept_again(now, out);
         self.reconcile_all(now, out);
+        self.ask_no_more_for(&wanted, out);
     }
 
     /// A new deploy epoch: sequences, floors and `T_low` start anew, in the commit of the root.
@@ -166,6 +168,7 @@ impl Device {
     fn follow(&mut self, now: Now, deployment: Verified<Deployment>, out: &mut Out) {
         let (audience, sequence, digest) =
             (deployment.audience.clone(), deployment.sequence, deployment.digest());
+        let wanted = self.wanted_releases();
         out.store(Action::StoreDocument { digest, envelope: deployment.envelope().to_vec() });
         self.state.t_low_unix_s = raised(self.state.t_low_unix_s, deployment.issued_unix_s);
         self.note_echo(now, &deployment);
@@ -199,6 +202,17 @@ impl Device {
         out.report(Occurrence::DeploymentAccepted { audience, sequence, digest });
         out.persist_and_clean_up();
         self.reconcile_all(now, out);
+        self.ask_no_more_for(&wanted, out);
+    }
+
+    /// Ends asking for documents that were wanted, have not come, and are not wanted any more: who
+    /// withholds them must not make subscriptions pile up.
+    fn ask_no_more_for(&mut self, wanted_before: &BTreeSet<Digest>, out: &mut Out) {
+        for release in wanted_before.difference(&self.wanted_releases()).copied() {
+            if !self.releases.contains_key(&release) && self.owner(&release).is_none() {
+                out.act(Action::CancelFetch { release });
+            }
+        }
     }
 
     /// A deployment that echoes the nonce of this boot was signed in it.

@@ -602,3 +602,29 @@ fn the_list_of_bad_releases_is_bounded() {
     assert_eq!(shell.device.state().bad.len(), MAX_BAD);
     assert_eq!(shell.device.state().bad.last(), Some(&digest_of(&release("m", 40))));
 }
+
+#[test]
+fn a_release_that_nobody_names_any_more_is_not_asked_for_any_more() {
+    let mut shell = Shell::new();
+    let [one, two] = [release("m", 1), release("m", 2)];
+    let asked = |release: &Release| Action::FetchRelease { digest: digest_of(release) };
+    let ended = |release: &Release| Action::CancelFetch { release: digest_of(release) };
+    let actions = shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
+    assert!(has(&actions, &asked(&one)));
+    let actions = shell.deploy(&deployment(channel(), 2, vec![entry(&two)]));
+    assert!(has(&actions, &ended(&one)) && has(&actions, &asked(&two)), "{actions:?}");
+    let actions = shell.deploy(&deployment(channel(), 3, vec![entry(&two)]));
+    assert!(!has(&actions, &ended(&one)) && !has(&actions, &ended(&two)), "{actions:?}");
+}
+
+#[test]
+fn a_lost_document_of_what_runs_is_asked_for_whatever_is_deployed() {
+    let mut shell = Shell::new();
+    let [one, two] = [release("m", 1), release("m", 2)];
+    shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
+    shell.prove(&one);
+    shell.lose_documents();
+    shell.reboot();
+    let actions = shell.deploy(&deployment(channel(), 2, vec![entry(&two)]));
+    assert!(!has(&actions, &Action::CancelFetch { release: digest_of(&one) }), "{actions:?}");
+}
