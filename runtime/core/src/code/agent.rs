@@ -30,7 +30,7 @@ super::codes! {
         "This is a fault in the agent: report it with the log around it.";
     DISK_FULL = "disk-full", Failed,
         "There is no space left on the device's disk.",
-        "Free some space: the agent tries again by itself, and what runs goes on.";
+        "Free some space. The agent ends when it cannot commit or store a document: let a service manager start it again; each start serves the installed model.";
     DISK_FAILED = "disk-failed", Failed,
         "The device's disk cannot be read or written.",
         "The message names the file and what the system says; check the permissions and the disk.";
