@@ -98,7 +98,13 @@ fn only_in(word: &str, homes: &[&str]) {
 fn the_clock_is_read_in_shells_only() {
     only_in(
         "Instant::now",
-        &["runtime/agent/src/", "runtime/cli/src/", "runtime/mqtt/src/", "runtime/sandbox/"],
+        &[
+            "runtime/agent/src/",
+            "runtime/cli/src/",
+            "runtime/compiler/examples/",
+            "runtime/mqtt/src/",
+            "runtime/sandbox/",
+        ],
     );
     only_in("SystemTime::now", &["runtime/agent/src/", "runtime/cli/src/"]);
 }

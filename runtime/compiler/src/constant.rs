@@ -158,13 +158,29 @@ impl Constant {
         }
     }
 
-    /// The numbers, if they are 64-bit integers, as shapes and axes are.
-    pub(crate) fn i64s(&self) -> Option<&[i64]> {
+    /// The numbers that formulas work on: binary32, or truth values as 1 and 0.
+    pub(crate) fn numbers(&self) -> Option<Vec<f32>> {
         match &self.data {
-            ConstantData::I64(values) => Some(values),
-            ConstantData::F32(_) | ConstantData::F64(_) | ConstantData::I32(_) | ConstantData::Bool(_) => {
-                None
+            ConstantData::F32(values) => Some(values.clone()),
+            ConstantData::Bool(values) => {
+                Some(values.iter().map(|value| f32::from(u8::from(*value))).collect())
             }
+            ConstantData::F64(_) | ConstantData::I32(_) | ConstantData::I64(_) => None,
+        }
+    }
+
+    /// The elements as the device computes with them, one word each: float32 by their bits, truth values
+    /// as the numbers 1 and 0, integers as indices of 32 bits. `None` for other types and large integers.
+    pub(crate) fn words(&self) -> Option<Vec<u32>> {
+        let index = |value: i64| i32::try_from(value).ok().map(i32::cast_unsigned);
+        match &self.data {
+            ConstantData::F32(values) => Some(values.iter().map(|value| value.to_bits()).collect()),
+            ConstantData::Bool(values) => {
+                Some(values.iter().map(|value| f32::from(u8::from(*value)).to_bits()).collect())
+            }
+            ConstantData::I32(values) => Some(values.iter().map(|value| value.cast_unsigned()).collect()),
+            ConstantData::I64(values) => values.iter().map(|value| index(*value)).collect(),
+            ConstantData::F64(_) => None,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! ONNX in, WebAssembly out: a model becomes one module, bytes to bytes.
 //!
 //! The way of a model: `import` decodes and checks the file and builds the typed `graph` with the
-//! operators of `op`; `passes` make it smaller; `memory` and `arena` give every tensor a place;
-//! `emit` writes the code. Nothing here reads a clock, a file or luck: the same bytes and options
+//! operators of `op`; `passes` make it smaller; `layout` decides where every tensor lies and which
+//! kernels run; `memory` and `arena` give addresses; `emit` writes the code. Nothing here reads a clock, a file or luck: the same bytes and options
 //! give the same module on every host. A file from anywhere may be given: it is refused, never a panic.
 //! `docs/compiler.md` tells why the kernels look as they do.
 
@@ -12,15 +12,26 @@ mod constant;
 mod emit;
 mod error;
 mod graph;
+mod half;
 mod import;
+mod kernel;
+mod layout;
 mod memory;
 mod op;
 mod passes;
+mod profile;
+mod program;
+mod report;
+#[doc(hidden)]
+pub mod sweep;
+mod view;
 
-use dunlin_abi::{Card, Simd};
+use dunlin_abi::Simd;
 
 pub use constant::{Constant, ConstantData};
 pub use error::{CompileError, Unsupported};
+pub use profile::{ProfileError, Profiled, layers, profiled};
+pub use report::{LAYERS_SECTION, Layer, Report, WeightFormat};
 
 /// The largest ONNX file, in bytes.
 pub const MAX_ONNX_BYTES: u64 = 1 << 30;
@@ -40,11 +51,19 @@ pub struct Options {
     pub max_batch: u32,
     /// The most that the code may use of SIMD.
     pub simd: Simd,
+    /// How large weights are stored.
+    pub weights: WeightFormat,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { inputs: Vec::new(), constants: Vec::new(), max_batch: 1, simd: Simd::Relaxed }
+        Options {
+            inputs: Vec::new(),
+            constants: Vec::new(),
+            max_batch: 1,
+            simd: Simd::Relaxed,
+            weights: WeightFormat::F32,
+        }
     }
 }
 
@@ -55,29 +74,6 @@ pub struct Compiled {
     pub wasm: Vec<u8>,
     /// What is to be said about it.
     pub report: Report,
-}
-
-/// What a compilation has to say.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Report {
-    /// The card in the module.
-    pub card: Card,
-    /// The operators of the ONNX file, by name, and how often each occurs.
-    pub operators: Vec<(String, u32)>,
-    /// Multiply-accumulates of one sample.
-    pub macs: u64,
-    /// Numbers in the weights, without padding.
-    pub parameters: u64,
-    /// Bytes of the data segments.
-    pub weight_bytes: u64,
-    /// Bytes of inputs, outputs and intermediates.
-    pub arena_bytes: u64,
-    /// Bytes of the functions.
-    pub code_bytes: u64,
-    /// Bytes of the module.
-    pub module_bytes: u64,
-    /// What a person should know about the model.
-    pub warnings: Vec<String>,
 }
 
 /// Compiles an ONNX model.
@@ -91,22 +87,28 @@ pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError>
         return Err(CompileError::Option(format!("max_batch is {batch}, it must be 1 to {most}")));
     }
     let import::Imported { mut graph, operators, warnings } = import::import(onnx, options)?;
-    passes::run(&mut graph);
-    let memory = memory::Memory::plan(&graph, options.max_batch, emit::code::lanes(options.simd))?;
-    let emitted = emit::module::Emitted::emit(&graph, &memory, options.max_batch, options.simd)?;
+    let passes = passes::run(&mut graph);
+    let plan = layout::plan(&graph, options.simd)?;
+    let memory = memory::Memory::plan(&plan, options.max_batch, options.weights)?;
+    let emitted = emit::module::Emitted::emit(&plan, &memory, options.max_batch, options.simd)?;
     let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);
+    let layers = report::layers(&graph, &plan);
     let code_bytes = emitted.code_bytes();
-    let wasm = emitted.into_module(&card, &memory)?;
+    let wasm = emitted.into_module(&card, &report::section(&layers)?, &memory)?;
     validate(&wasm)?;
     let report = Report {
         card,
         operators: operators.into_iter().collect(),
+        passes,
         macs: graph.macs(),
         parameters: memory.parameters,
+        weights: options.weights,
         weight_bytes: memory.segments.iter().map(|segment| segment.bytes.len() as u64).sum(),
         arena_bytes: memory.arena_bytes.into(),
         code_bytes,
         module_bytes: wasm.len() as u64,
+        estimated_ns: layers.iter().map(|layer| layer.estimated_ns).sum(),
+        layers,
         warnings,
     };
     Ok(Compiled { wasm, report })

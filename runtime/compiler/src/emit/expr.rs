@@ -13,6 +13,10 @@ pub(crate) struct Index(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vector(pub(crate) u32);
 
+/// A local that holds half a vector as f64; without SIMD, all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wide(pub(crate) u32);
+
 /// A function of two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Two {
@@ -28,14 +32,40 @@ pub(crate) enum Two {
     BitsAdd,
     /// The difference of the bit patterns as integers.
     BitsSub,
+    /// The bits that exactly one of both has.
+    BitsXor,
     /// The size of the first with the sign of the second.
     CopySign,
+}
+
+/// A function of one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum One {
+    Neg,
+    Abs,
+    Sqrt,
+    Floor,
+    Ceil,
+    Trunc,
+    /// Halves to the even integer.
+    Nearest,
+    /// The number that the bit pattern is as a signed integer.
+    FromInteger,
+}
+
+/// A comparison, which does not hold for NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compare {
+    Equal,
+    Less,
+    LessOrEqual,
 }
 
 /// A shift of the bit patterns as integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shift {
     Left,
+    Right,
     RightSigned,
 }
 
@@ -58,16 +88,20 @@ pub(crate) enum Expr {
     Two(Two, Box<Expr>, Box<Expr>),
     /// `a * b + c`, fused where the level allows it.
     MulAdd(Box<Expr>, Box<Expr>, Box<Expr>),
-    /// The absolute value.
-    Abs(Box<Expr>),
+    /// A function of one vector.
+    One(One, Box<Expr>),
     /// A shift of the bit pattern.
     Shift(Shift, Box<Expr>, u32),
-    /// `a < b ? then : otherwise`, lane by lane.
-    IfLess { a: Box<Expr>, b: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    /// Lane by lane, of `[a, b, then, otherwise]`, then where the comparison of a and b holds, else otherwise.
+    If(Compare, Box<[Expr; 4]>),
     /// Lane by lane, the bits that both have.
     And(Box<Expr>, Box<Expr>),
     /// Lanes in another order: lane i takes lane `order[i]`; without SIMD, the vector itself.
     Shuffle(Box<Expr>, [u8; 4]),
+    /// The halves of a vector, rounded to f32.
+    Narrow([Wide; 2]),
+    /// The lower 32 bits of each number of the halves.
+    LowBits([Wide; 2]),
 }
 
 impl From<Vector> for Expr {
@@ -134,8 +168,28 @@ impl Expr {
         then: impl Into<Expr>,
         otherwise: impl Into<Expr>,
     ) -> Expr {
-        let (a, b) = (Box::new(a.into()), Box::new(b.into()));
-        Expr::IfLess { a, b, then: Box::new(then.into()), otherwise: Box::new(otherwise.into()) }
+        Expr::choose(Compare::Less, a, b, then, otherwise)
+    }
+
+    /// `then` where the comparison of a and b holds, else `otherwise`.
+    pub(crate) fn choose(
+        compare: Compare,
+        a: impl Into<Expr>,
+        b: impl Into<Expr>,
+        then: impl Into<Expr>,
+        otherwise: impl Into<Expr>,
+    ) -> Expr {
+        Expr::If(compare, Box::new([a.into(), b.into(), then.into(), otherwise.into()]))
+    }
+
+    /// A function of this vector.
+    pub(crate) fn one(function: One, a: impl Into<Expr>) -> Expr {
+        Expr::One(function, Box::new(a.into()))
+    }
+
+    /// The bits that both have.
+    pub(crate) fn and(self, bits: u32) -> Expr {
+        Expr::And(Box::new(self), Box::new(Expr::Bits(bits)))
     }
 
     /// The bit pattern, shifted as an integer.

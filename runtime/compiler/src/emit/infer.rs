@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! if n - 1 >= max_batch (unsigned): return -1
-//! for s in 0..n: for each node: kernel(address of y, addresses of the operands)
+//! for s in 0..n: for each step: kernel(address of y, addresses of the operands)
 //! return 0
 //! ```
 //! Where `max_batch` is 1 there is no loop. Addresses of inputs and outputs move on by one sample a
@@ -15,21 +15,21 @@ use wasm_encoder::{BlockType, Function, Instruction};
 
 use super::code::Code;
 use super::expr::Index;
-use crate::memory::Place;
+use crate::memory::Address;
 
 /// What `dunlin_infer` returns for an n that is not 1 to `max_batch`.
 const STATUS_WRONG_BATCH: i32 = -1;
 
 /// A call of a kernel.
-pub(super) struct Step {
+pub(super) struct Run {
     /// The index of the kernel's function.
     pub(super) function: u32,
     /// The result, then the operands.
-    pub(super) places: Vec<Place>,
+    pub(super) addresses: Vec<Address>,
 }
 
 /// The body of `dunlin_infer`.
-pub(super) fn emit(steps: &[Step], max_batch: u32) -> Function {
+pub(super) fn emit(runs: &[Run], max_batch: u32) -> Function {
     let mut code = Code::new(Simd::None, 1);
     let n = Index(0);
     code.raw([
@@ -43,22 +43,26 @@ pub(super) fn emit(steps: &[Step], max_batch: u32) -> Function {
         Instruction::Return,
         Instruction::End,
     ]);
-    let mut moving: BTreeMap<u32, (Index, u32)> = BTreeMap::new();
-    for place in steps.iter().flat_map(|step| &step.places) {
-        if let Place::Samples { address, stride_bytes } = place {
-            moving.entry(*address).or_insert_with(|| (code.index(), *stride_bytes));
+    // How far the regions of all samples have moved, for each distance between samples.
+    let mut moved: BTreeMap<u32, Index> = BTreeMap::new();
+    if max_batch > 1 {
+        let strides = runs.iter().flat_map(|run| &run.addresses).map(|address| address.stride_bytes);
+        for stride in strides.filter(|stride| *stride != 0) {
+            moved.entry(stride).or_insert_with(|| code.index());
         }
-    }
-    for (address, (pointer, _)) in &moving {
-        code.raw([Instruction::I32Const(address.cast_signed()), Instruction::LocalSet(pointer.0)]);
     }
     let sample = |code: &mut Code| {
-        for step in steps {
-            code.raw(step.places.iter().map(|place| argument(*place, &moving)));
-            code.raw([Instruction::Call(step.function)]);
+        for run in runs {
+            for address in &run.addresses {
+                code.raw([Instruction::I32Const(address.first.cast_signed())]);
+                if let Some(moved) = moved.get(&address.stride_bytes) {
+                    code.raw([Instruction::LocalGet(moved.0), Instruction::I32Add]);
+                }
+            }
+            code.raw([Instruction::Call(run.function)]);
         }
-        for (pointer, stride_bytes) in moving.values() {
-            code.advance(*pointer, i64::from(*stride_bytes));
+        for (stride_bytes, moved) in &moved {
+            code.advance(*moved, i64::from(*stride_bytes));
         }
     };
     if max_batch == 1 {
@@ -70,28 +74,16 @@ pub(super) fn emit(steps: &[Step], max_batch: u32) -> Function {
     code.finish()
 }
 
-/// The address of a place in this turn.
-fn argument(place: Place, moving: &BTreeMap<u32, (Index, u32)>) -> Instruction<'static> {
-    match place {
-        Place::Shared(address) => Instruction::I32Const(address.cast_signed()),
-        Place::Samples { address, .. } => match moving.get(&address) {
-            Some((pointer, _)) => Instruction::LocalGet(pointer.0),
-            None => Instruction::I32Const(address.cast_signed()),
-        },
-    }
-}
-
 /// `dunlin_input` or `dunlin_output`: the address of tensor `index`, and 0 if there is none.
-pub(super) fn address_of(places: &[Place]) -> Function {
+pub(super) fn address_of(addresses: &[Address]) -> Function {
     let mut code = Code::new(Simd::None, 1);
-    for (index, place) in (0i32..).zip(places) {
-        let (Place::Shared(address) | Place::Samples { address, .. }) = place;
+    for (index, address) in (0i32..).zip(addresses) {
         code.raw([
             Instruction::LocalGet(0),
             Instruction::I32Const(index),
             Instruction::I32Eq,
             Instruction::If(BlockType::Empty),
-            Instruction::I32Const(address.cast_signed()),
+            Instruction::I32Const(address.first.cast_signed()),
             Instruction::Return,
             Instruction::End,
         ]);

@@ -126,6 +126,11 @@ pub(crate) fn dtype(data_type: i32) -> Option<DType> {
     }
 }
 
+/// The element type, if it is one that the host can write.
+fn device_dtype(data_type: i32) -> Option<DType> {
+    dtype(data_type).filter(|dtype| *dtype != DType::F64)
+}
+
 /// The values for the inputs that the host writes.
 pub(super) fn declare(inputs: &[&ValueInfoProto], options: &Options) -> Result<Vec<Value>, CompileError> {
     let mut declared = Vec::with_capacity(inputs.len());
@@ -151,10 +156,14 @@ pub(super) fn declare(inputs: &[&ValueInfoProto], options: &Options) -> Result<V
 fn declared_extents(input: &ValueInfoProto, options: &Options) -> Result<Vec<Extent>, CompileError> {
     let name = input.name();
     match tensor_type(input).map(|tensor| tensor.elem_type()) {
-        Some(elem_type) if dtype(elem_type) == Some(DType::F32) => {}
+        Some(elem_type) if device_dtype(elem_type).is_some() => {}
         Some(elem_type) => {
             let (tensor, dtype) = (name.to_string(), type_name(elem_type));
-            return Err(CompileError::DType { tensor, dtype, wanted: "inputs are float32" });
+            return Err(CompileError::DType {
+                tensor,
+                dtype,
+                wanted: "inputs are float32, int64, int32 or bool",
+            });
         }
         None => return Err(CompileError::Malformed(format!("the input {name:?} is not a tensor"))),
     }
@@ -224,13 +233,18 @@ fn value(input: &ValueInfoProto, axes: &[Extent], batched: bool) -> Result<Value
             }
         }
     }
-    Ok(Value { name: name.to_string(), dtype: DType::F32, shape: Shape { batched, sample }, constant: None })
+    Ok(Value {
+        name: name.to_string(),
+        dtype: tensor_type(input).and_then(|tensor| device_dtype(tensor.elem_type())).unwrap_or(DType::F32),
+        shape: Shape::new(batched.then_some(0), sample),
+        constant: None,
+    })
 }
 
 /// The declared shape of an output, if it contradicts the shape that the nodes make.
 pub(super) fn contradiction(output: &ValueInfoProto, shape: &Shape) -> Option<String> {
     let declared = extents(output).ok().flatten()?;
-    let sample = declared.get(usize::from(shape.batched)..).unwrap_or_default();
+    let sample = declared.get(usize::from(shape.is_batched())..).unwrap_or_default();
     let fits = declared.len() == shape.rank()
         && sample.iter().zip(&shape.sample).all(|(extent, actual)| match extent {
             Extent::Known(extent) => extent == actual,

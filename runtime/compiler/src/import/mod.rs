@@ -12,14 +12,16 @@ mod input;
 mod tensor;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 use dunlin_abi::DType;
 use prost::Message as _;
 
 use crate::constant::Constant;
+use crate::emit::convert::Convert;
 use crate::error::{CompileError, Unsupported};
-use crate::graph::{Graph, Output, ValueId};
-use crate::op::{self, Refusal};
+use crate::graph::{Graph, Op, Origin, Output, Shape, ValueId};
+use crate::op::{self, Refusal, Results};
 use crate::{MAX_ONNX_BYTES, Options};
 use onnx::{GraphProto, ModelProto, NodeProto};
 
@@ -31,8 +33,8 @@ const OPSETS: (i64, i64) = (7, 28);
 /// The file format's versions that are known.
 const IR_VERSIONS: (i64, i64) = (3, 14);
 
-/// The most nodes: planning the arena takes time by the square of their number.
-const MAX_NODES: u64 = 1 << 15;
+/// The most nodes: passes and the plan of the arena take time by the square of their number.
+const MAX_NODES: u64 = 1 << 13;
 
 /// What an import gives.
 pub(crate) struct Imported {
@@ -185,8 +187,18 @@ impl<'a> Importer<'a> {
             }
         }
         for (input, value) in free.iter().zip(input::declare(&free, options)?) {
+            let (dtype, shape) = (value.dtype, value.shape.clone());
             let id = self.graph.add_value(value);
             self.graph.inputs.push(id);
+            // What is not float32 is converted once, before everything else.
+            let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
+            let id = match Convert::of_input(dtype, len) {
+                Some((convert, to)) => {
+                    let op = Op::Kernel(Rc::new(convert));
+                    self.graph.add_node(input.name(), to, op, vec![id], shape)
+                }
+                None => id,
+            };
             self.define(input.name(), Some(id))?;
         }
         Ok(())
@@ -206,27 +218,24 @@ impl<'a> Importer<'a> {
         }
         for node in &proto.node {
             *self.operators.entry(node.op_type().to_string()).or_default() += 1;
-            let value = self.node(node)?;
-            let mut outputs = node.output.iter().map(String::as_str);
-            match outputs.next() {
-                Some(name) if !name.is_empty() => self.define(name, value)?,
-                Some(_) | None => {
-                    return Err(CompileError::Malformed(format!(
-                        "node {:?} ({}) makes nothing",
-                        node_name(node),
-                        node.op_type()
-                    )));
-                }
+            let results = self.node(node)?;
+            let outputs = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
+            if outputs.clone().next().is_none() {
+                let (name, operator) = (node_name(node), node.op_type());
+                return Err(CompileError::Malformed(format!("node {name:?} ({operator}) makes nothing")));
             }
-            for further in outputs.filter(|name| !name.is_empty()) {
-                self.define(further, None)?;
+            for (place, name) in outputs {
+                let value = results.as_ref().and_then(|results| results.at(place));
+                self.define(name, value)?;
             }
         }
         if self.refused.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(self.refused.clone())) }
     }
 
     /// Translates one node; `None` if it, or one that it depends on, was refused.
-    fn node(&mut self, node: &'a NodeProto) -> Result<Option<ValueId>, CompileError> {
+    fn node(&mut self, node: &'a NodeProto) -> Result<Option<Results>, CompileError> {
+        let (name, operator) = (node_name(node).to_string(), node.op_type().to_string());
+        self.graph.origins.push(Origin { name, operator });
         let mut inputs = Vec::with_capacity(node.input.len());
         let mut complete = true;
         for name in &node.input {
@@ -279,7 +288,7 @@ impl<'a> Importer<'a> {
     /// Something reads `name`, which is a second output of a node; no operator here computes those.
     fn further_output(&self, name: &str) -> CompileError {
         let maker = self.proto.node.iter().find(|node| node.output.iter().any(|output| output == name));
-        let reason = format!("its further output {name:?} is read, and only first outputs are computed");
+        let reason = format!("its output {name:?} is read, which is not computed");
         let remedy = "export the model for inference, where such outputs are not read".to_string();
         CompileError::Unsupported(maker.map(|node| unsupported(node, reason, remedy)).into_iter().collect())
     }
@@ -297,8 +306,21 @@ impl<'a> Importer<'a> {
                 None => return Err(CompileError::Malformed(format!("nothing makes the output {name:?}"))),
             };
             let (dtype, shape) = (self.graph.value(value).dtype, self.graph.value(value).shape.clone());
-            if dtype != DType::F32 {
-                let wanted = "outputs are float32";
+            if shape.batch.is_some_and(|batch| batch != 0) || shape.joined[0] > 0 {
+                return Err(CompileError::Malformed(format!(
+                    "the output {name:?} has the shape {shape}, whose batch axis is not the first one; transpose it"
+                )));
+            }
+            // The same numbers, with a batch axis that the card can tell of.
+            let shape = if shape.is_joined() {
+                let apart = Shape { joined: [0, 0], ..shape.clone() };
+                self.warnings.push(format!("output {name:?} is {shape}, which the card calls {apart}"));
+                apart
+            } else {
+                shape
+            };
+            if !matches!(dtype, DType::F32 | DType::Bool) {
+                let wanted = "outputs are float32 or bool";
                 return Err(CompileError::DType {
                     tensor: name.to_string(),
                     dtype: dtype.to_string(),

@@ -1,15 +1,22 @@
 //! One node while it is translated: typed access to its inputs and attributes, and ways to add results.
 
+use std::rc::Rc;
+
 use dunlin_abi::DType;
 
-use super::Refusal;
-use crate::constant::Constant;
+use super::{Refusal, integer};
+use crate::constant::{Constant, ConstantData};
 use crate::error::CompileError;
-use crate::graph::{Graph, MAX_AXES, Op, Shape, ValueId};
+use crate::graph::{Axis, Graph, MAX_AXES, Op, Rearrange, Shape, ValueId};
 use crate::import::node_name;
 use crate::import::onnx::{AttributeProto, NodeProto};
+use crate::kernel::Kernel;
 use crate::passes::fold;
+use crate::program::{Formula, Program};
 use crate::{MAX_CONSTANT_ELEMENTS, MAX_TENSOR_BYTES};
+
+/// What to do where samples would depend on each other.
+pub(super) const FIX_BATCH: &str = "fix the batch: --input NAME=1,…";
 
 /// One node, its operands and the graph that it goes into.
 pub(crate) struct Call<'a> {
@@ -17,6 +24,8 @@ pub(crate) struct Call<'a> {
     pub(super) inputs: Vec<Option<ValueId>>,
     pub(super) graph: &'a mut Graph,
     pub(super) opset: i64,
+    /// Results behind the first, by their places.
+    pub(super) further: Vec<(usize, ValueId)>,
 }
 
 impl Call<'_> {
@@ -33,17 +42,51 @@ impl Call<'_> {
     /// Input `index`, which must be float32.
     pub(super) fn f32(&self, index: usize) -> Result<ValueId, Refusal> {
         let id = self.input(index)?;
+        self.check_dtype(id, DType::F32, "f32")?;
+        Ok(id)
+    }
+
+    /// Input `index`, which must be float32, if it is there.
+    pub(super) fn optional_f32(&self, index: usize) -> Result<Option<ValueId>, Refusal> {
+        self.optional(index).map(|_| self.f32(index)).transpose()
+    }
+
+    /// Input `index`, which must hold truth values.
+    pub(super) fn truth(&self, index: usize) -> Result<ValueId, Refusal> {
+        let id = self.input(index)?;
+        self.check_dtype(id, DType::Bool, "bool")?;
+        Ok(id)
+    }
+
+    fn check_dtype(&self, id: ValueId, dtype: DType, name: &str) -> Result<(), Refusal> {
         let value = self.graph.value(id);
-        if value.dtype == DType::F32 {
-            return Ok(id);
+        if value.dtype == dtype {
+            return Ok(());
         }
-        let reason = format!("its operand {:?} is {}, not f32", value.name, value.dtype);
+        let reason = format!("its operand {:?} is {}, not {name}", value.name, value.dtype);
         Err(Refusal::unsupported(reason, "export the model in float32"))
+    }
+
+    /// The type of a value's elements.
+    pub(super) fn dtype(&self, id: ValueId) -> DType {
+        self.graph.value(id).dtype
     }
 
     /// The shape of a value.
     pub(super) fn shape(&self, id: ValueId) -> Shape {
         self.graph.value(id).shape.clone()
+    }
+
+    /// The place of ONNX's axis `axis` in the sample of `shape`.
+    pub(super) fn sample_axis(&self, shape: &Shape, axis: i64, what: &str) -> Result<usize, Refusal> {
+        match shape.axis(axis) {
+            Some(Axis::Sample(place)) => Ok(place),
+            Some(Axis::Batch) => {
+                let reason = format!("it {what} the batch axis, and samples must not depend on each other");
+                Err(Refusal::unsupported(reason, FIX_BATCH))
+            }
+            None => Err(Refusal::malformed(format!("{shape} has no axis {axis}"))),
+        }
     }
 
     /// The numbers of input `index`, which must be known now.
@@ -56,14 +99,30 @@ impl Call<'_> {
         })
     }
 
-    /// The 64-bit integers of input `index`, which must be known now.
+    /// The integers of input `index`, which must be known now.
     pub(super) fn i64s(&self, index: usize, what: &str) -> Result<Vec<i64>, Refusal> {
-        let integers = self.constant(index, what)?.i64s();
-        integers.map(<[i64]>::to_vec).ok_or_else(|| Refusal::malformed(format!("{what} is not int64")))
+        let integers = integer::values(self.constant(index, what)?);
+        integers.ok_or_else(|| Refusal::malformed(format!("{what} is not int64")))
+    }
+
+    /// The integers of input `index`, if it is there.
+    pub(super) fn optional_i64s(&self, index: usize, what: &str) -> Result<Option<Vec<i64>>, Refusal> {
+        self.optional(index).map(|_| self.i64s(index, what)).transpose()
+    }
+
+    /// The numbers of input `index`, which must be known now and float32.
+    pub(super) fn f32s(&self, index: usize, what: &str) -> Result<Vec<f32>, Refusal> {
+        let numbers = self.constant(index, what)?.f32s().map(<[f32]>::to_vec);
+        numbers.ok_or_else(|| Refusal::malformed(format!("{what} is not float32")))
     }
 
     fn attribute(&self, name: &str) -> Option<&AttributeProto> {
         self.node.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
+    /// Whether the node has an attribute.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
     }
 
     /// An attribute, read by `read`; `None` if the node does not have it.
@@ -81,14 +140,30 @@ impl Call<'_> {
         Ok(self.read(name, |attribute| attribute.i)?.unwrap_or(default))
     }
 
+    /// A list of integers.
+    pub(super) fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, Refusal> {
+        self.read(name, |attribute| Some(attribute.ints.clone()))
+    }
+
     /// A float attribute.
     pub(super) fn float(&self, name: &str, default: f32) -> Result<f32, Refusal> {
         Ok(self.read(name, |attribute| attribute.f)?.unwrap_or(default))
     }
 
+    /// A text attribute.
+    pub(super) fn text(&self, name: &str, default: &str) -> Result<String, Refusal> {
+        let text = |attribute: &AttributeProto| String::from_utf8(attribute.s.clone()?).ok();
+        Ok(self.read(name, text)?.unwrap_or_else(|| default.to_string()))
+    }
+
     /// An attribute that is 0 or 1.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
-        match self.int(name, 0)? {
+        self.flag_or(name, false)
+    }
+
+    /// An attribute that is 0 or 1, and may be missing.
+    pub(super) fn flag_or(&self, name: &str, default: bool) -> Result<bool, Refusal> {
+        match self.int(name, default.into())? {
             0 => Ok(false),
             1 => Ok(true),
             other => Err(Refusal::malformed(format!("the attribute {name:?} is {other}, not 0 or 1"))),
@@ -98,6 +173,16 @@ impl Call<'_> {
     /// The name of the result, for the report.
     fn name(&self) -> String {
         self.node.output.first().map_or_else(|| node_name(self.node).to_string(), Clone::clone)
+    }
+
+    /// Whether anything reads, or could read, result `index`.
+    pub(super) fn wants_output(&self, index: usize) -> bool {
+        self.node.output.get(index).is_some_and(|name| !name.is_empty())
+    }
+
+    /// Gives a result behind the first.
+    pub(super) fn give_further(&mut self, index: usize, value: ValueId) {
+        self.further.push((index, value));
     }
 
     /// Adds a constant as a result or as an operand.
@@ -113,8 +198,37 @@ impl Call<'_> {
         Ok(self.graph.add_constant(&name, constant))
     }
 
+    /// Adds float32 numbers as a constant.
+    pub(super) fn add_f32s(&mut self, shape: &[u32], numbers: Vec<f32>) -> Result<ValueId, Refusal> {
+        let constant = Constant::new(shape.to_vec(), ConstantData::F32(numbers));
+        let constant =
+            constant.ok_or_else(|| Refusal::malformed("a tensor has another size than its shape"))?;
+        self.add_constant(constant)
+    }
+
     /// Adds what computes a float32 result: a constant if all operands are, a node otherwise.
     pub(super) fn add(&mut self, op: Op, inputs: Vec<ValueId>, shape: Shape) -> Result<ValueId, Refusal> {
+        self.add_typed(DType::F32, op, inputs, shape)
+    }
+
+    /// Adds a loop nest of its own.
+    pub(super) fn add_kernel(
+        &mut self,
+        kernel: impl Kernel + 'static,
+        inputs: Vec<ValueId>,
+        shape: Shape,
+    ) -> Result<ValueId, Refusal> {
+        self.add(Op::Kernel(Rc::new(kernel)), inputs, shape)
+    }
+
+    /// Adds what computes a result: a constant if all operands are, a node otherwise.
+    pub(super) fn add_typed(
+        &mut self,
+        dtype: DType,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Shape,
+    ) -> Result<ValueId, Refusal> {
         check_axes(shape.rank())?;
         let (actual, limit) = (shape.elements().saturating_mul(4), MAX_TENSOR_BYTES);
         let name = self.name();
@@ -122,27 +236,129 @@ impl Call<'_> {
             let what = format!("one sample of tensor {name:?}");
             return Err(CompileError::TooLarge { what, actual, limit, unit: "bytes" }.into());
         }
-        let constants: Option<Vec<&Constant>> = inputs.iter().map(|id| self.graph.constant(*id)).collect();
-        let folded_macs = self.graph.folded_macs.saturating_add(op.macs());
-        let constants = constants.filter(|_| folded_macs <= fold::MAX_FOLDED_MACS);
-        if let Some(folded) = constants.and_then(|constants| fold::evaluate(&op, &constants, &shape)) {
-            self.graph.folded_macs = folded_macs;
+        if let Some(mut folded) = self.folded(&op, &inputs, &shape) {
+            if let (DType::Bool, Some(numbers)) = (dtype, folded.f32s()) {
+                folded.data = ConstantData::Bool(numbers.iter().map(|number| *number != 0.0).collect());
+            }
             return self.add_constant(folded);
         }
         if shape.elements() == 0 {
             let reason = format!("its result has the shape {shape}, which holds nothing");
             return Err(Refusal::unsupported(reason, "remove the node"));
         }
-        Ok(self.graph.add_node(&name, op, inputs, shape))
+        let input_dtypes = inputs.iter().map(|id| self.dtype(*id));
+        if let Some(dtype) =
+            input_dtypes.into_iter().find(|dtype| !matches!(dtype, DType::F32 | DType::Bool | DType::I32))
+        {
+            let reason = format!("it would compute with {dtype} on the device");
+            return Err(Refusal::unsupported(reason, "export the model in float32, with fixed shapes"));
+        }
+        Ok(self.graph.add_node(&name, dtype, op, inputs, shape))
     }
 
-    /// The same elements under another shape.
-    pub(super) fn add_alias(&mut self, input: ValueId, shape: Shape) -> Result<ValueId, Refusal> {
+    fn folded(&mut self, op: &Op, inputs: &[ValueId], shape: &Shape) -> Option<Constant> {
+        let constants: Vec<&Constant> =
+            inputs.iter().map(|id| self.graph.constant(*id)).collect::<Option<_>>()?;
+        let extents: Vec<&[u32]> = inputs.iter().map(|id| self.graph.extents(*id)).collect();
+        let macs = self.graph.folded_macs.saturating_add(op.macs(&extents, shape.elements()));
+        if macs > fold::MAX_FOLDED_MACS {
+            return None;
+        }
+        let folded = fold::evaluate(op, &constants, shape)?;
+        self.graph.folded_macs = macs;
+        Some(folded)
+    }
+
+    /// A function of the elements at one place of all operands, with NumPy's broadcasting.
+    pub(super) fn pointwise(&mut self, formula: &Formula, operands: &[ValueId]) -> Result<ValueId, Refusal> {
+        self.pointwise_typed(DType::F32, formula, operands)
+    }
+
+    /// The same for a result of any type: truth values, or integers that are all known.
+    pub(super) fn pointwise_typed(
+        &mut self,
+        dtype: DType,
+        formula: &Formula,
+        operands: &[ValueId],
+    ) -> Result<ValueId, Refusal> {
+        let (operands, shape) = super::broadcast::together(self, operands)?;
+        let program = Program::from(formula);
+        if let Some(folded) = integer::fold(self.graph, &program, dtype, &operands, &shape)? {
+            return self.add_constant(folded);
+        }
+        let (program, operands) = self.with_numbers(&program, operands);
+        self.add_typed(dtype, Op::Pointwise(program), operands, shape)
+    }
+
+    /// The program with single numbers that are known in it, instead of as operands, unless all are known.
+    fn with_numbers(&self, program: &Program, operands: Vec<ValueId>) -> (Program, Vec<ValueId>) {
+        let number = |id: &ValueId| match self.graph.constant(*id)?.f32s()? {
+            [number] => Some(*number),
+            _ => None,
+        };
+        let numbers: Vec<Option<f32>> = operands.iter().map(number).collect();
+        if numbers.iter().all(Option::is_none) || operands.iter().all(|id| self.graph.constant(*id).is_some())
+        {
+            return (program.clone(), operands);
+        }
+        let mut kept = Vec::with_capacity(operands.len());
+        let parts: Vec<Program> = operands
+            .into_iter()
+            .zip(numbers)
+            .map(|(operand, number)| match number {
+                Some(number) => Program::from(&Formula::from(number)),
+                None => {
+                    kept.push(operand);
+                    Program::identity().with_operands(|_| kept.len() - 1)
+                }
+            })
+            .collect();
+        (program.compose(&parts), kept)
+    }
+
+    /// The same elements at other places.
+    pub(super) fn rearrange(
+        &mut self,
+        input: ValueId,
+        rearrange: Rearrange,
+        shape: Shape,
+    ) -> Result<ValueId, Refusal> {
+        let before = self.graph.value(input);
+        if shape == before.shape && rearrange == Rearrange::Reshape {
+            return Ok(input);
+        }
+        let dtype = before.dtype;
+        self.add_typed(dtype, Op::Rearrange(rearrange), vec![input], shape)
+    }
+
+    /// The same elements in row-major order under another shape.
+    pub(super) fn reshape(&mut self, input: ValueId, shape: Shape) -> Result<ValueId, Refusal> {
         let before = self.shape(input);
-        if before.elements() != shape.elements() || before.batched != shape.batched {
+        if before.elements() != shape.elements() || before.is_batched() != shape.is_batched() {
             return Err(Refusal::malformed(format!("{before} does not have as many elements as {shape}")));
         }
-        self.add(Op::Alias, vec![input], shape)
+        self.rearrange(input, Rearrange::Reshape, shape)
+    }
+
+    /// The axes of the sample in another order; the batch axis stays where it is.
+    pub(super) fn transpose(&mut self, input: ValueId, axes: Vec<usize>) -> Result<ValueId, Refusal> {
+        let before = self.shape(input);
+        let sample: Vec<u32> = axes.iter().map(|axis| before.sample[*axis]).collect();
+        self.rearrange(input, Rearrange::Transpose(axes), before.with_sample(sample))
+    }
+
+    /// `len` elements along one axis of the sample, from `start` on, `step` apart.
+    pub(super) fn slice(
+        &mut self,
+        input: ValueId,
+        axis: usize,
+        (start, step, len): (u32, i32, u32),
+    ) -> Result<ValueId, Refusal> {
+        let before = self.shape(input);
+        let mut sample = before.sample.clone();
+        let mut steps = vec![(0, 1); sample.len()];
+        (steps[axis], sample[axis]) = ((start, step), len);
+        self.rearrange(input, Rearrange::Slice(steps), before.with_sample(sample))
     }
 }
 

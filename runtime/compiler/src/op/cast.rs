@@ -1,11 +1,16 @@
-//! Cast: folded for constants, nothing at all from float32 to float32.
+//! Cast: folded for constants, nothing at all between types that are one on the device: float32, and
+//! truth values, which are the numbers 1 and 0.
+
+use std::rc::Rc;
 
 use dunlin_abi::DType;
 
 use super::{Call, Refusal};
 use crate::constant::{Constant, ConstantData};
-use crate::graph::{BATCH_EXTENT, ValueId};
+use crate::emit::convert::{Conversion, Convert};
+use crate::graph::{Op, ValueId, batch_factor, narrowed, widened};
 use crate::import::dtype;
+use crate::program::operand;
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let input = call.input(0)?;
@@ -16,9 +21,28 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
             "export the model in float32",
         ));
     };
-    if call.graph.value(input).dtype == to {
-        let shape = call.shape(input);
-        return call.add_alias(input, shape);
+    let from = call.dtype(input);
+    if from == to {
+        return Ok(input);
+    }
+    if call.graph.constant(input).is_none() {
+        match (from, to) {
+            (DType::Bool, DType::F32) => return call.pointwise(&operand(0), &[input]),
+            (DType::F32, DType::Bool) => {
+                return call.pointwise_typed(DType::Bool, &operand(0).equal(0.0).equal(0.0), &[input]);
+            }
+            // Integers on the device are indices of 32 bits.
+            (DType::I32, DType::I64) => return Ok(input),
+            (DType::I32, DType::F32) => return convert(call, input, Conversion::I32ToF32),
+            (DType::I32, DType::Bool) => {
+                let numbers = convert(call, input, Conversion::I32ToF32)?;
+                return call.pointwise_typed(DType::Bool, &operand(0).equal(0.0).equal(0.0), &[numbers]);
+            }
+            (DType::F32 | DType::Bool, DType::I32 | DType::I64) => {
+                return convert(call, input, Conversion::F32ToI32);
+            }
+            _ => {}
+        }
     }
     let constant = call.constant(0, "a tensor that is cast to another type")?;
     let data = cast(&constant.data, to).ok_or_else(|| {
@@ -28,13 +52,30 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     call.add_constant(Constant { shape, data })
 }
 
+/// A conversion on the device.
+fn convert(call: &mut Call<'_>, input: ValueId, conversion: Conversion) -> Result<ValueId, Refusal> {
+    let shape = call.shape(input);
+    let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
+    let dtype = if conversion == Conversion::F32ToI32 { DType::I32 } else { DType::F32 };
+    let kernel = Rc::new(Convert { conversion, len });
+    call.add_typed(dtype, Op::Kernel(kernel), vec![input], shape)
+}
+
 /// The numbers as another type: towards zero from floats to integers, saturating.
 /// `None` if the extent of the batch axis is among them and the target cannot hold its mark.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 fn cast(data: &ConstantData, to: DType) -> Option<ConstantData> {
-    let marked = matches!(data, ConstantData::I64(values) if values.contains(&BATCH_EXTENT));
-    if marked {
-        return None;
+    let integers = match data {
+        ConstantData::I32(values) => values.iter().map(|value| widened(*value)).collect(),
+        ConstantData::I64(values) => values.clone(),
+        ConstantData::F32(_) | ConstantData::F64(_) | ConstantData::Bool(_) => Vec::new(),
+    };
+    if integers.iter().any(|value| batch_factor(*value).is_some()) {
+        return match to {
+            DType::I64 => Some(ConstantData::I64(integers)),
+            DType::I32 => Some(ConstantData::I32(integers.into_iter().map(narrowed).collect::<Option<_>>()?)),
+            _ => None,
+        };
     }
     // Every supported type but large int64 is exact in f64, and those are exact in i128.
     let wide: Vec<(f64, i128)> = match data {

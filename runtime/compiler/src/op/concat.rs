@@ -1,51 +1,125 @@
-//! Concat of constants, as exporters use it to put a shape together.
+//! Concat: tensors one behind the other along an axis.
 
 use super::{Call, Refusal};
 use crate::constant::{Constant, ConstantData};
-use crate::graph::{Axis, Shape, ValueId};
+use crate::graph::{Axis, BATCH_EXTENT, Op, ValueId, batch_extent};
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let Some(axis) = call.read("axis", |attribute| attribute.i)? else {
         return Err(Refusal::malformed("it has no axis"));
     };
-    let first = call.constant(0, "a tensor to concatenate")?;
-    let shape = Shape::fixed(first.shape.clone());
-    let Some(Axis::Sample(axis)) = shape.axis(axis) else {
-        return Err(Refusal::malformed(format!("{shape} has no axis {axis}")));
-    };
-    let mut parts = Vec::with_capacity(call.inputs.len());
-    for index in 0..call.inputs.len() {
-        let part = call.constant(index, "a tensor to concatenate")?;
-        let others = |shape: &[u32]| [&shape[..axis], &shape[axis + 1..]].concat();
-        if part.shape.len() != first.shape.len() || others(&part.shape) != others(&first.shape) {
-            return Err(Refusal::malformed(format!("{:?} does not go with {:?}", part.shape, first.shape)));
-        }
-        parts.push(part);
-    }
-    let constant = concatenate(&parts, axis)
-        .ok_or_else(|| Refusal::malformed("its operands have different types, or are too large"))?;
-    call.add_constant(constant)
+    let parts: Vec<ValueId> =
+        (0..call.inputs.len()).map(|index| call.input(index)).collect::<Result<_, _>>()?;
+    concat(call, &parts, axis)
 }
 
-/// Slabs of each part in turn, for every index in front of the axis.
-fn concatenate(parts: &[&Constant], axis: usize) -> Option<Constant> {
-    let first = parts.first()?;
-    let outer: usize = first.shape[..axis].iter().map(|extent| *extent as usize).product();
-    let inner: usize = first.shape[axis + 1..].iter().map(|extent| *extent as usize).product();
-    let extent = parts.iter().try_fold(0u32, |sum, part| sum.checked_add(part.shape[axis]))?;
-    let mut data: Option<ConstantData> = None;
-    for o in 0..outer {
-        for part in parts {
-            let slab = part.shape[axis] as usize * inner;
-            let indices: Vec<usize> = (o * slab..(o + 1) * slab).collect();
-            let piece = part.data.select(&indices)?;
-            match &mut data {
-                Some(data) => data.append(&piece)?,
-                None => data = Some(piece),
-            }
+/// The parts along ONNX's axis `axis`.
+pub(super) fn concat(call: &mut Call<'_>, parts: &[ValueId], axis: i64) -> Result<ValueId, Refusal> {
+    let Some(first) = parts.first() else { return Err(Refusal::malformed("it has no operands")) };
+    let shape = call.shape(*first);
+    let place = call.sample_axis(&shape, axis, "joins tensors along")?;
+    join(call, parts, place)
+}
+
+/// The parts along an axis of their samples.
+pub(super) fn join(call: &mut Call<'_>, parts: &[ValueId], place: usize) -> Result<ValueId, Refusal> {
+    let Some(first) = parts.first() else { return Err(Refusal::malformed("it has no operands")) };
+    let (shape, dtype) = (call.shape(*first), call.dtype(*first));
+    let mut whole = shape.clone();
+    whole.sample[place] = 0;
+    for part in parts {
+        let other = call.shape(*part);
+        let mut alike = other.clone();
+        let extent = alike.sample.get_mut(place).map(std::mem::take);
+        let (Some(extent), true) = (extent, call.dtype(*part) == dtype) else {
+            return Err(Refusal::malformed("its operands have different types or axes"));
+        };
+        let mut expected = whole.clone();
+        expected.sample[place] = 0;
+        if alike != expected {
+            return Err(Refusal::malformed(format!("{other} does not go with {shape}")));
         }
+        let sum = whole.sample[place].checked_add(extent);
+        whole.sample[place] = sum.ok_or_else(|| Refusal::malformed("its result is too large"))?;
     }
-    let mut shape = first.shape.clone();
-    shape[axis] = extent;
-    Constant::new(shape, data.or_else(|| first.data.select(&[]))?)
+    // Parts without elements, as exporters leave them, add nothing.
+    let parts: Vec<ValueId> = parts.iter().copied().filter(|part| call.shape(*part).elements() > 0).collect();
+    match parts.as_slice() {
+        [] => call.reshape(*first, whole),
+        [only] => Ok(*only),
+        _ => call.add_typed(dtype, Op::Concat { axis: place }, parts, whole),
+    }
+}
+
+/// `Split(x)`: pieces of x along an axis, whose extents are an attribute until opset 12, an input since;
+/// without either, as many equal pieces as there are results, of which the last may be smaller.
+pub(super) fn split(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let input = call.input(0)?;
+    let shape = call.shape(input);
+    let axis = call.int("axis", 0)?;
+    let place = call.sample_axis(&shape, axis, "cuts")?;
+    let count = u32::try_from(call.node.output.len()).unwrap_or(u32::MAX);
+    let given =
+        if call.opset < 13 { call.ints("split")? } else { call.optional_i64s(1, "the list of extents")? };
+    let extent = shape.sample[place];
+    let extents: Vec<i64> = match given {
+        Some(extents) => extents,
+        None => {
+            let pieces = u32::try_from(call.int("num_outputs", count.into())?).unwrap_or(0);
+            if pieces != count || count == 0 {
+                return Err(Refusal::malformed(format!("it has {count} results, not {pieces}")));
+            }
+            let piece = extent.div_ceil(count);
+            (0..count)
+                .map(|index| i64::from(piece.min(extent.saturating_sub(index.saturating_mul(piece)))))
+                .collect()
+        }
+    };
+    if extents.len() != count as usize
+        || extents.iter().any(|e| *e < 0)
+        || extents.iter().sum::<i64>() != i64::from(extent)
+    {
+        return Err(Refusal::malformed(format!(
+            "{extent} elements do not divide into {extents:?} for {count} results"
+        )));
+    }
+    let mut start = 0;
+    let mut first = None;
+    for (index, extent) in extents.iter().enumerate() {
+        let len = u32::try_from(*extent).unwrap_or(0);
+        if call.wants_output(index) {
+            let piece = call.slice(input, place, (start, 1, len))?;
+            if index == 0 { first = Some(piece) } else { call.give_further(index, piece) }
+        }
+        start += len;
+    }
+    first.ok_or_else(|| Refusal::malformed("it makes no first result"))
+}
+
+/// `Shape(x)`: known here, because every shape is static; the batch axis becomes its mark.
+pub(super) fn shape(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let input = call.input(0)?;
+    let shape = call.shape(input);
+    let rank = i64::try_from(shape.rank()).unwrap_or(i64::MAX);
+    let clamp = |index: i64| (if index < 0 { index.saturating_add(rank) } else { index }).clamp(0, rank);
+    let (start, end) = (clamp(call.int("start", 0)?), clamp(call.int("end", i64::MAX)?));
+    let extent = |axis: i64| match shape.axis(axis) {
+        Some(Axis::Sample(place)) => i64::from(shape.sample[place]),
+        Some(Axis::Batch) | None => batch_extent(shape.batch_factor()).unwrap_or(BATCH_EXTENT),
+    };
+    let extents: Vec<i64> = (start..end).map(extent).collect();
+    let count = u32::try_from(extents.len()).map_err(|_| Refusal::malformed("it has too many axes"))?;
+    call.add_constant(Constant { shape: vec![count], data: ConstantData::I64(extents) })
+}
+
+/// `Size(x)`: the number of elements.
+pub(super) fn size(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let input = call.input(0)?;
+    let shape = call.shape(input);
+    let elements = if shape.is_batched() {
+        batch_extent(shape.elements()).ok_or_else(|| Refusal::malformed("its tensor is too large"))?
+    } else {
+        i64::try_from(shape.elements()).unwrap_or(i64::MAX)
+    };
+    call.add_constant(Constant { shape: vec![], data: ConstantData::I64(vec![elements]) })
 }

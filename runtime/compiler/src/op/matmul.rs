@@ -1,75 +1,166 @@
-//! MatMul: NumPy's matrix product, with one matrix on the right.
+//! MatMul: NumPy's matrix product, and Gemm: `y = alpha * A' * B' + beta * C`, where `'` may be a
+//! transposition.
 //!
-//! The right operand is a constant matrix, or a matrix (for each sample, if it depends on the batch)
-//! that the model computes. Axes in front of the left operand's last one are rows.
+//! Axes in front of the last two broadcast. Rows may be samples: `[n, k]` times `[k, m]` is one row of
+//! k numbers a sample.
 
-use super::{Call, Refusal};
-use crate::constant::Constant;
-use crate::graph::{Dense, Op, Shape, Unary, ValueId, Weights};
+use super::call::FIX_BATCH;
+use super::{Call, Refusal, broadcast};
+use crate::graph::{Axis, MatMul, Op, Shape, ValueId};
+use crate::program::{Program, operand};
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let (a, b) = (call.f32(0)?, call.f32(1)?);
+    product(call, a, b)
+}
+
+/// The matrix product of two values.
+pub(super) fn product(call: &mut Call<'_>, a: ValueId, b: ValueId) -> Result<ValueId, Refusal> {
     let (a_shape, b_shape) = (call.shape(a), call.shape(b));
     let clash = || Refusal::malformed(format!("the shapes {a_shape} and {b_shape} do not go together"));
-    let right = right(&a_shape, &b_shape)?;
-    let Some((k, front)) = a_shape.sample.split_last() else {
-        return Err(if a_shape.batched { sums_over_batch() } else { clash() });
+    // A vector is a matrix of one row on the left and of one column on the right.
+    let (a_vector, b_vector) = (a_shape.rank() == 1, b_shape.rank() == 1);
+    let (Some(k_axis), Some(rows_axis), Some(b_k_axis)) = (
+        a_shape.axis(-1),
+        a_shape.axis(if a_vector { -1 } else { -2 }),
+        b_shape.axis(if b_vector { -1 } else { -2 }),
+    ) else {
+        return Err(Refusal::malformed("an operand is a scalar"));
     };
-    if *k != right.k {
+    let columns_are_batch = !b_vector && b_shape.axis(-1) == Some(Axis::Batch);
+    if k_axis == Axis::Batch || b_k_axis == Axis::Batch || columns_are_batch {
+        return Err(Refusal::unsupported("it sums over the batch, or mixes samples", FIX_BATCH));
+    }
+    let rows_are_batch = !a_vector && rows_axis == Axis::Batch;
+    if rows_are_batch && b_shape.is_batched() {
+        return Err(Refusal::unsupported("it mixes samples", FIX_BATCH));
+    }
+    // Axes that the samples are joined with are rows too.
+    let joined = if rows_are_batch { a_shape.sample[a_shape.joined_axes()].to_vec() } else { Vec::new() };
+    let x = if a_vector || rows_are_batch {
+        let rows =
+            joined.iter().try_fold(1u32, |rows, extent| rows.checked_mul(*extent)).ok_or_else(clash)?;
+        let mut sample = a_shape.sample.clone();
+        let end = sample.len().saturating_sub(1);
+        sample.splice(end - joined.len()..end, [rows]);
+        call.reshape(a, Shape::new(a_shape.batch, sample))?
+    } else {
+        a
+    };
+    let w =
+        if b_vector { call.reshape(b, Shape::fixed([b_shape.sample.as_slice(), &[1]].concat()))? } else { b };
+    let (operands, front) = fronts(call, [x, w], rows_are_batch)?;
+    let [x, w] = operands;
+    let ([.., m, k], [.., w_k, n]) = (call.graph.extents(x), call.graph.extents(w)) else {
+        return Err(clash());
+    };
+    if k != w_k {
         return Err(clash());
     }
-    let rows = front.iter().try_fold(1u32, |rows, extent| rows.checked_mul(*extent)).ok_or_else(clash)?;
-    let (weights, w) = match call.graph.constant(b) {
-        Some(constant) => {
-            let matrix = Constant { shape: vec![right.k, right.n], data: constant.data.clone() };
-            (Weights::Packed, call.add_constant(matrix)?)
+    let (m, n) = (*m, *n);
+    let whole = front.with_sample([front.sample.as_slice(), &[m, n]].concat());
+    let y = matrices(call, x, w, whole)?;
+    // Axes that were put in go out again.
+    let mut sample = front.sample.clone();
+    let batch = if rows_are_batch { Some(front.sample.len()) } else { front.batch };
+    sample.extend(joined);
+    sample.extend((!a_vector && !rows_are_batch).then_some(m));
+    sample.extend((!b_vector).then_some(n));
+    let joined = if rows_are_batch { a_shape.joined } else { front.joined };
+    call.reshape(y, Shape { batch, joined, sample })
+}
+
+/// The products of matrices, whose axes in front broadcast to those of `shape`.
+pub(super) fn matrices(
+    call: &mut Call<'_>,
+    x: ValueId,
+    w: ValueId,
+    shape: Shape,
+) -> Result<ValueId, Refusal> {
+    let matmul = MatMul { bias: false, epilogue: Program::identity() };
+    call.add(Op::MatMul(matmul), vec![x, w], shape)
+}
+
+/// The operands with the axes in front of their matrices aligned, and the shape of the result without
+/// its matrix. Where the rows are the samples, the batch axis is not among those in front.
+fn fronts(
+    call: &mut Call<'_>,
+    operands: [ValueId; 2],
+    rows_are_batch: bool,
+) -> Result<([ValueId; 2], Shape), Refusal> {
+    let fronts = operands.map(|id| {
+        let shape = call.shape(id);
+        let extents = &shape.sample[..shape.sample.len().saturating_sub(2)];
+        let batch = shape.batch.filter(|_| !rows_are_batch);
+        let joined = if batch.is_some() { shape.joined } else { [0, 0] };
+        Shape { batch, joined, sample: extents.to_vec() }
+    });
+    let (aligned, front) = broadcast::aligned(&fronts)?;
+    let mut operands = operands;
+    for ((operand, front), aligned) in operands.iter_mut().zip(&fronts).zip(&aligned) {
+        if aligned != &front.sample {
+            let old = call.shape(*operand);
+            let matrix = &old.sample[front.sample.len()..];
+            *operand = call.reshape(*operand, old.with_sample([aligned.as_slice(), matrix].concat()))?;
         }
-        None => (Weights::Rows, b),
-    };
-    let batched = a_shape.batched || b_shape.batched;
-    let mut sample = vec![1; right.ones.saturating_sub(front.len())];
-    sample.extend_from_slice(front);
-    sample.extend(right.has_columns.then_some(right.n));
-    let (k, n) = (right.k, right.n);
-    let dense = Dense { rows, k, n, x_row: k, x_step: 1, weights, activation: Unary::Identity };
-    call.add(Op::Dense(dense), vec![a, w], Shape { batched, sample })
-}
-
-fn sums_over_batch() -> Refusal {
-    Refusal::unsupported("it sums over the batch", "fix the batch: --input NAME=1,…")
-}
-
-/// The right operand as a matrix.
-struct Right {
-    k: u32,
-    n: u32,
-    /// A vector on the right gives no axis to the result.
-    has_columns: bool,
-    /// Rows that the result has at least, counted in axes of extent 1 that the left operand lacks.
-    ones: usize,
-}
-
-fn right(a: &Shape, b: &Shape) -> Result<Right, Refusal> {
-    let many = || {
-        let reason = format!("the product of {a} and {b} is one of many matrices on the right");
-        Refusal::unsupported(reason, "split it into products with one matrix each")
-    };
-    match b.sample.as_slice() {
-        // A matrix for each sample: the left operand must be one matrix a sample, or one for all.
-        [k, n] if b.batched && a.sample.len() == 2 => Ok(Right { k: *k, n: *n, has_columns: true, ones: 0 }),
-        _ if b.batched && b.sample.len() < 2 => Err(sums_over_batch()),
-        _ if b.batched => Err(many()),
-        [k] => Ok(Right { k: *k, n: 1, has_columns: false, ones: 0 }),
-        [front @ .., k, n] if front.iter().all(|extent| *extent == 1) => {
-            if a.batched && b.sample.len() > a.rank() {
-                return Err(many());
-            }
-            // A vector on the left gives no axis of rows.
-            let rows = usize::from(a.rank() > 1);
-            let ones = if front.is_empty() || a.batched { 0 } else { front.len() + rows };
-            Ok(Right { k: *k, n: *n, has_columns: true, ones })
-        }
-        [_, _, ..] => Err(many()),
-        [] => Err(Refusal::malformed("its right operand is a scalar")),
     }
+    // A batch of rows keeps its mark, so that the product is one of samples.
+    let batch = if rows_are_batch { Some(0) } else { front.batch };
+    Ok((operands, Shape { batch, joined: front.joined, sample: front.sample }))
+}
+
+pub(super) fn gemm(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let (alpha, beta) = (call.float("alpha", 1.0)?, call.float("beta", 1.0)?);
+    let a = matrix(call, 0, "transA")?;
+    let b = matrix(call, 1, "transB")?;
+    // Into the weights, where they are known.
+    let known = call.graph.constant(b).is_some();
+    let b = if known { scaled(call, b, alpha)? } else { b };
+    let y = product(call, a, b)?;
+    let y = if known { y } else { scaled(call, y, alpha)? };
+    let Some(c) = call.optional_f32(2)?.filter(|_| beta != 0.0) else { return Ok(y) };
+    let c = scaled(call, c, beta)?;
+    let sum = call.pointwise(&(operand(0) + operand(1)), &[y, c])?;
+    if call.shape(sum) == call.shape(y) {
+        return Ok(sum);
+    }
+    Err(Refusal::malformed("C does not broadcast to the product's shape"))
+}
+
+/// Operand `index`, a matrix, transposed if the attribute says so.
+fn matrix(call: &mut Call<'_>, index: usize, transposed: &str) -> Result<ValueId, Refusal> {
+    let id = call.f32(index)?;
+    let shape = call.shape(id);
+    if shape.rank() != 2 {
+        return Err(Refusal::malformed(format!(
+            "its operand {index} has the shape {shape}, which is no matrix"
+        )));
+    }
+    match (call.flag(transposed)?, shape.is_batched()) {
+        (true, true) if shape.is_joined() => {
+            let order = if shape.batch == Some(0) {
+                [&[shape.sample.len() - 1][..], &(0..shape.sample.len() - 1).collect::<Vec<_>>()].concat()
+            } else {
+                [&(1..shape.sample.len()).collect::<Vec<_>>()[..], &[0]].concat()
+            };
+            let sample: Vec<u32> = order.iter().map(|axis| shape.sample[*axis]).collect();
+            let moved = Shape { batch: shape.batch.map(|batch| 1 - batch), joined: shape.joined, sample };
+            call.rearrange(id, crate::graph::Rearrange::Transpose(order), moved)
+        }
+        (false, _) => Ok(id),
+        (true, false) => call.transpose(id, vec![1, 0]),
+        (true, true) => {
+            let batch = shape.batch.map(|batch| 1 - batch);
+            let moved = Shape { batch, ..shape };
+            call.rearrange(id, crate::graph::Rearrange::Reshape, moved)
+        }
+    }
+}
+
+/// `factor * value`.
+fn scaled(call: &mut Call<'_>, value: ValueId, factor: f32) -> Result<ValueId, Refusal> {
+    if factor == 1.0 {
+        return Ok(value);
+    }
+    call.pointwise(&(operand(0) * factor), &[value])
 }

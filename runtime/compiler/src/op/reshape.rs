@@ -1,10 +1,8 @@
 //! Reshape and Flatten: the same elements under another shape. Samples never mix.
 
+use super::call::FIX_BATCH;
 use super::{Call, Refusal};
-use crate::graph::{BATCH_EXTENT, Shape, ValueId};
-
-/// What to do where a shape would mix samples.
-const FIX_BATCH: &str = "keep the first axis with 0 or -1, or fix the batch: --input NAME=1,…";
+use crate::graph::{BATCH_EXTENT, Shape, ValueId, batch_extent, batch_factor};
 
 /// `Flatten(x)`: `[product of the axes before axis, product of the others]`.
 pub(super) fn flatten(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
@@ -15,81 +13,120 @@ pub(super) fn flatten(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let Some(axis) = usize::try_from(from_start).ok().filter(|axis| *axis <= rank) else {
         return Err(Refusal::malformed(format!("{shape} has no axis {axis}")));
     };
-    let product = |extents: &[u32]| {
-        extents
-            .iter()
-            .try_fold(1u32, |product, extent| product.checked_mul(*extent))
-            .ok_or_else(|| Refusal::malformed(format!("{shape} is too large")))
-    };
-    if !shape.batched {
-        let (before, behind) = shape.sample.split_at(axis);
-        return call.add_alias(input, Shape::fixed([product(before)?, product(behind)?]));
-    }
-    let (before, behind) = shape.sample.split_at(axis.saturating_sub(1));
-    if axis == 0 || product(before)? != 1 {
+    let joins = || {
         let reason = format!("flattening {shape} at axis {axis} joins the batch axis with others");
-        return Err(Refusal::unsupported(reason, "fix the batch: --input NAME=1,…"));
+        Refusal::unsupported(reason, FIX_BATCH)
+    };
+    let Some(batch) = shape.batch else {
+        let (before, behind) = shape.sample.split_at(axis);
+        return call.reshape(input, Shape::fixed([product(before)?, product(behind)?]));
+    };
+    let (side, other, place) = if axis > batch {
+        let (before, behind) = shape.sample.split_at(axis - 1);
+        (before, behind, 0)
+    } else {
+        let (before, behind) = shape.sample.split_at(axis);
+        (behind, before, 1)
+    };
+    if product(side)? != 1 {
+        return Err(joins());
     }
-    let sample = vec![product(behind)?];
-    call.add_alias(input, Shape { batched: true, sample })
+    call.reshape(input, Shape::new(Some(place), vec![product(other)?]))
+}
+
+fn product(extents: &[u32]) -> Result<u32, Refusal> {
+    let product = extents.iter().try_fold(1u32, |product, extent| product.checked_mul(*extent));
+    product.ok_or_else(|| Refusal::malformed("its tensor is too large"))
 }
 
 /// `Reshape(x, shape)`: 0 copies an axis, one -1 takes what is left.
 pub(super) fn reshape(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let input = call.input(0)?;
-    let wanted = call.i64s(1, "the shape")?;
-    let zero_copies = !call.flag("allowzero")?;
+    let mut wanted = call.i64s(1, "the shape")?;
     let old = call.shape(input);
-    let sample = match wanted.split_first() {
-        Some((first, rest)) if old.batched => {
-            let keeps = *first == BATCH_EXTENT || *first == -1 || (*first == 0 && zero_copies);
-            if !keeps {
-                let reason = format!("it gives the batch axis of {old} the fixed extent {first}");
-                return Err(Refusal::unsupported(reason, FIX_BATCH));
-            }
-            // With -1 in front there is nothing left for a second one.
-            if *first == -1 && rest.contains(&-1) {
-                return Err(Refusal::malformed("its shape has -1 twice"));
-            }
-            resolve(rest, &old.sample, old.elements(), zero_copies)?
-        }
-        Some(_) => resolve(&wanted, &old.sample, old.elements(), zero_copies)?,
-        None if old.batched => {
-            return Err(Refusal::unsupported(format!("it makes a scalar of {old}"), FIX_BATCH));
-        }
-        None => Vec::new(),
-    };
-    let shape = Shape { batched: old.batched, sample };
-    if old.batched && shape.elements() != old.elements() {
-        let reason = format!("from {old} to {shape}, it would mix samples");
-        return Err(Refusal::unsupported(reason, FIX_BATCH));
+    if wanted.iter().filter(|extent| **extent == -1).count() > 1 {
+        return Err(Refusal::malformed("its shape has -1 twice"));
     }
-    call.add_alias(input, shape)
+    if !call.flag("allowzero")? {
+        copy_axes(&mut wanted, &old)?;
+    }
+    let Some(batch) = old.batch else {
+        let sample = resolve(&wanted, old.elements())?;
+        return call.reshape(input, Shape::fixed(sample));
+    };
+    let shape = with_batch(&wanted, &old, batch)?;
+    call.reshape(input, shape)
 }
 
-/// The extents that a shape with 0 and -1 asks for; `old` and `elements` without the batch axis.
-fn resolve(wanted: &[i64], old: &[u32], elements: u64, zero_copies: bool) -> Result<Vec<u32>, Refusal> {
-    let mut extents = Vec::with_capacity(wanted.len());
-    let mut free = None;
-    for (index, extent) in wanted.iter().enumerate() {
-        extents.push(match extent {
-            0 if zero_copies => *old.get(index).ok_or_else(|| {
-                Refusal::malformed(format!("its shape copies the axis {index}, which is not there"))
-            })?,
-            -1 if free.is_none() => {
-                free = Some(index);
-                1
+/// Puts the old extents in the places of zeros.
+fn copy_axes(wanted: &mut [i64], old: &Shape) -> Result<(), Refusal> {
+    let dims = old.dims();
+    for (index, extent) in wanted.iter_mut().enumerate().filter(|(_, extent)| **extent == 0) {
+        *extent = match dims.get(index) {
+            Some(dunlin_abi::Dim::Batch) => batch_extent(old.batch_factor()).unwrap_or(BATCH_EXTENT),
+            Some(dunlin_abi::Dim::Fixed(extent) | dunlin_abi::Dim::AtMost(extent)) => i64::from(*extent),
+            None => {
+                let reason = format!("its shape copies the axis {index}, which is not there");
+                return Err(Refusal::malformed(reason));
             }
-            -1 => return Err(Refusal::malformed("its shape has -1 twice")),
-            &BATCH_EXTENT => {
-                let reason = "its shape has the batch size behind the first place";
-                return Err(Refusal::unsupported(reason, FIX_BATCH));
-            }
-            other => u32::try_from(*other)
-                .map_err(|_| Refusal::malformed(format!("its shape has the extent {other}")))?,
-        });
+        };
     }
-    if let Some(free) = free {
+    Ok(())
+}
+
+/// The wanted shape of a tensor with a batch axis, which is where its mark is, or else where -1 is.
+///
+/// What lies before the samples stays before them, and what lies behind stays behind: where the wanted
+/// axes do not use all of it up, the rest is joined with the batch axis.
+fn with_batch(wanted: &[i64], old: &Shape, batch: usize) -> Result<Shape, Refusal> {
+    let marked = wanted.iter().position(|extent| batch_factor(*extent).is_some());
+    let place = match marked.or_else(|| wanted.iter().position(|extent| *extent == -1)) {
+        Some(place) => place,
+        None => {
+            let fixed = wanted.get(batch).copied().unwrap_or(1);
+            let reason = format!("it gives the batch axis of {old} the fixed extent {fixed}");
+            return Err(Refusal::unsupported(reason, FIX_BATCH));
+        }
+    };
+    let mut rest = wanted.to_vec();
+    let factor = batch_factor(rest.remove(place));
+    if rest.iter().any(|extent| batch_factor(*extent).is_some()) {
+        return Err(Refusal::unsupported("its shape has the batch size twice", FIX_BATCH));
+    }
+    let own = u64::from(factor.unwrap_or(1));
+    let available = old.elements().checked_div(own).unwrap_or(0);
+    let extents = resolve(&rest, available)?;
+    let product =
+        |extents: &[u32]| extents.iter().fold(1u64, |all, extent| all.saturating_mul((*extent).into()));
+    let first = batch + old.joined[0];
+    let (before, behind) = old.sample.split_at(first.min(old.sample.len()));
+    let mixes = || {
+        let reason = format!("from {old} to {wanted:?}, it would mix samples");
+        Refusal::unsupported(reason.replace(&BATCH_EXTENT.to_string(), "n"), FIX_BATCH)
+    };
+    let left = |all: u64, used: u64| {
+        let rest = all.checked_div(used).filter(|rest| rest.checked_mul(used) == Some(all));
+        rest.and_then(|rest| u32::try_from(rest).ok()).ok_or_else(mixes)
+    };
+    let outer = left(product(before), product(&extents[..place]))?;
+    let inner = left(product(behind), product(&extents[place..]))?;
+    if factor.is_some_and(|factor| u64::from(outer) * u64::from(inner) != u64::from(factor)) {
+        return Err(mixes());
+    }
+    let mut sample = extents[..place].to_vec();
+    sample.extend([outer, inner].iter().filter(|extent| **extent != 1));
+    sample.extend_from_slice(&extents[place..]);
+    Ok(Shape { batch: Some(place), joined: [usize::from(outer != 1), usize::from(inner != 1)], sample })
+}
+
+/// The extents that a shape with one -1 asks for.
+fn resolve(wanted: &[i64], elements: u64) -> Result<Vec<u32>, Refusal> {
+    let extent = |extent: &i64| {
+        let wrong = || Refusal::malformed(format!("its shape has the extent {extent}"));
+        if *extent == -1 { Ok(1) } else { u32::try_from(*extent).map_err(|_| wrong()) }
+    };
+    let mut extents = wanted.iter().map(extent).collect::<Result<Vec<u32>, _>>()?;
+    if let Some(free) = wanted.iter().position(|extent| *extent == -1) {
         let known = Shape::fixed(extents.clone()).elements();
         let rest = elements.checked_div(known).filter(|rest| rest.checked_mul(known) == Some(elements));
         extents[free] = rest.and_then(|rest| u32::try_from(rest).ok()).ok_or_else(|| {

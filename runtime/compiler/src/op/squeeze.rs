@@ -4,13 +4,13 @@ use dunlin_abi::Dim;
 
 use super::call::check_axes;
 use super::{Call, Refusal};
-use crate::graph::{Shape, ValueId};
+use crate::graph::ValueId;
 
 /// The axes: an attribute until opset 12, an input since.
 fn axes(call: &Call<'_>) -> Result<Option<Vec<i64>>, Refusal> {
     match call.optional(1) {
         Some(_) => call.i64s(1, "the list of axes").map(Some),
-        None => call.read("axes", |attribute| Some(attribute.ints.clone())),
+        None => call.ints("axes"),
     }
 }
 
@@ -34,11 +34,10 @@ fn places(axes: &[i64], rank: usize) -> Result<Vec<usize>, Refusal> {
 }
 
 fn add(call: &mut Call<'_>, input: ValueId, dims: &[Dim]) -> Result<ValueId, Refusal> {
-    let Some(shape) = Shape::from_dims(dims) else {
-        let reason = "it moves the batch axis away from the first place";
-        return Err(Refusal::unsupported(reason, "fix the batch: --input NAME=1,…"));
+    let Some(shape) = call.shape(input).with_dims(dims) else {
+        return Err(Refusal::malformed("it has more than one batch axis"));
     };
-    call.add_alias(input, shape)
+    call.reshape(input, shape)
 }
 
 pub(super) fn squeeze(call: &mut Call<'_>) -> Result<ValueId, Refusal> {

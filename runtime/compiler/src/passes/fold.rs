@@ -4,120 +4,120 @@
 //! gives the same bytes everywhere. What would cost too much stays a node of the model.
 
 use crate::constant::{Constant, ConstantData};
-use crate::graph::{Binary, Dense, Op, Shape, Unary, ZipAxis};
+use crate::graph::{MatMul, Op, Rearrange, Shape};
+use crate::kernel::Layout;
+use crate::program::Program;
 
 /// A folded result has at most this many elements.
 pub(crate) const MAX_FOLDED_ELEMENTS: usize = 1 << 24;
 /// All folded products of a model together take at most this many multiplications.
 pub(crate) const MAX_FOLDED_MACS: u64 = 1 << 30;
 
-/// The function of one number.
-fn unary(function: Unary, x: f32) -> f32 {
-    match function {
-        Unary::Identity => x,
-        // `max` would turn a NaN into 0.
-        Unary::Relu if x < 0.0 => 0.0,
-        Unary::Relu => x,
-        Unary::Sigmoid => {
-            let exp = libm::expf(-x.abs());
-            if x < 0.0 { exp / (1.0 + exp) } else { 1.0 / (1.0 + exp) }
-        }
-        Unary::Tanh => libm::tanhf(x),
-    }
-}
-
-/// The function of two numbers.
-fn binary(function: Binary, a: f32, b: f32) -> f32 {
-    match function {
-        Binary::Add => a + b,
-        Binary::Sub => a - b,
-        Binary::Mul => a * b,
-        Binary::Div => a / b,
-    }
-}
-
-/// For each element of the result, in order, the places of the two operands' elements.
-pub(crate) fn places(axes: &[ZipAxis]) -> impl ExactSizeIterator<Item = (usize, usize)> + use<> {
-    // (extent, step of the left operand, step of the right operand), innermost first.
-    let mut steps = Vec::with_capacity(axes.len());
-    let (mut left, mut right) = (1usize, 1usize);
-    for axis in axes.iter().rev() {
-        let len = axis.len as usize;
-        steps.push((len, if axis.left { left } else { 0 }, if axis.right { right } else { 0 }));
-        left = left.saturating_mul(if axis.left { len } else { 1 });
-        right = right.saturating_mul(if axis.right { len } else { 1 });
-    }
-    let total = axes.iter().fold(1usize, |total, axis| total.saturating_mul(axis.len as usize));
-    (0..total).map(move |index| {
-        steps
-            .iter()
-            .fold((index, (0, 0)), |(rest, (a, b)), (len, left, right)| {
-                let i = rest % len;
-                (rest / len, (a + i * left, b + i * right))
-            })
-            .1
-    })
-}
-
 /// The result of a node whose operands are all known; `None` if it must be computed on the device.
 pub(crate) fn evaluate(op: &Op, inputs: &[&Constant], shape: &Shape) -> Option<Constant> {
     let elements = usize::try_from(shape.elements()).ok().filter(|count| *count <= MAX_FOLDED_ELEMENTS)?;
-    if shape.batched {
+    if shape.is_batched() {
         return None;
     }
+    let extents = &shape.sample;
     let data = match (op, inputs) {
-        (Op::Alias, [x]) => x.data.clone(),
-        (Op::Map { function, .. }, [x]) => f32s(x.f32s()?.iter().map(|x| unary(*function, *x))),
-        // An extent of 0 would leave nothing to count.
-        (Op::Zip { axes, .. }, [_, _]) if elements == 0 || axes.is_empty() => f32s(std::iter::empty()),
-        (Op::Zip { function, axes }, [a, b]) => {
-            let (a, b) = (a.f32s()?, b.f32s()?);
-            f32s(places(axes).map(|(left, right)| binary(*function, a[left], b[right])))
-        }
-        (Op::Softmax { outer, len, inner }, [x]) => softmax(x.f32s()?, *outer, *len, *inner),
-        (Op::Dense(geometry), [x, w, bias @ ..]) => {
-            let bias = match bias {
-                [] => None,
-                [bias, ..] => Some(bias.f32s()?),
-            };
-            dense(geometry, x.f32s()?, w.f32s()?, bias)
-        }
-        (Op::Alias | Op::Map { .. } | Op::Zip { .. } | Op::Softmax { .. } | Op::Dense(_), _) => return None,
+        (Op::Rearrange(rearrange), [x]) => rearranged(x, rearrange, extents)?,
+        (Op::Concat { axis }, parts) => concatenated(parts, *axis)?,
+        (Op::Pad { before, value }, [x]) => padded(x, before, *value, extents)?,
+        (Op::Pointwise(program), operands) => pointwise(program, operands, extents)?,
+        (Op::MatMul(matmul), operands) if elements > 0 => product(matmul, operands, extents)?,
+        (Op::Kernel(kernel), operands) => kernel.evaluate(operands)?,
+        (Op::Rearrange(_) | Op::Pad { .. } | Op::MatMul(_) | Op::Conv(_), _) => return None,
     };
-    Constant::new(shape.sample.clone(), data)
+    Constant::new(extents.clone(), data)
 }
 
-fn f32s(values: impl Iterator<Item = f32>) -> ConstantData {
-    ConstantData::F32(values.collect())
+/// The places of an operand's elements in row-major order of the result that it broadcasts to.
+fn broadcast(operand: &Constant, extents: &[u32]) -> impl Iterator<Item = usize> + use<> {
+    Layout::row_major(&operand.shape).broadcast(extents).places().map(|place| place.unsigned_abs() as usize)
 }
 
-fn softmax(x: &[f32], outer: u32, len: u32, inner: u32) -> ConstantData {
-    let (outer, len, inner) = (outer as usize, len as usize, inner as usize);
-    let mut y = x.to_vec();
+fn pointwise(program: &Program, operands: &[&Constant], extents: &[u32]) -> Option<ConstantData> {
+    let columns = broadcast_all(operands, extents, Constant::numbers)?;
+    let count = usize::try_from(Layout::row_major(extents).elements()).ok()?;
+    let value =
+        |index: usize| program.evaluate(|place| columns.get(place).map_or(f32::NAN, |column| column[index]));
+    Some(ConstantData::F32((0..count).map(value).collect()))
+}
+
+/// The numbers of every operand, repeated to the result's shape.
+pub(crate) fn broadcast_all<T: Copy>(
+    operands: &[&Constant],
+    extents: &[u32],
+    read: impl Fn(&Constant) -> Option<Vec<T>>,
+) -> Option<Vec<Vec<T>>> {
+    let column = |operand: &&Constant| {
+        let values = read(operand)?;
+        broadcast(operand, extents).map(|place| values.get(place).copied()).collect::<Option<Vec<T>>>()
+    };
+    operands.iter().map(column).collect()
+}
+
+fn rearranged(x: &Constant, rearrange: &Rearrange, extents: &[u32]) -> Option<ConstantData> {
+    let (first, view) = Layout::row_major(&x.shape).rearranged(rearrange, extents)?;
+    let places: Option<Vec<usize>> = view.places().map(|place| usize::try_from(first + place).ok()).collect();
+    x.data.select(&places?)
+}
+
+/// Slabs of each part in turn, for every index in front of the axis.
+fn concatenated(parts: &[&Constant], axis: usize) -> Option<ConstantData> {
+    let first = parts.first()?;
+    let product = |extents: &[u32]| extents.iter().map(|extent| *extent as usize).product::<usize>();
+    let (outer, inner) = (product(&first.shape[..axis]), product(&first.shape[axis + 1..]));
+    let mut data = first.data.select(&[])?;
     for o in 0..outer {
-        for j in 0..inner {
-            let place = |i: usize| (o * len + i) * inner + j;
-            let max = (0..len).map(|i| x[place(i)]).fold(f32::NEG_INFINITY, f32::max);
-            let exp = |i: usize| libm::expf(x[place(i)] - max);
-            let sum: f32 = (0..len).map(exp).sum();
-            for i in 0..len {
-                y[place(i)] = exp(i) / sum;
-            }
+        for part in parts {
+            let slab = part.shape[axis] as usize * inner;
+            let indices: Vec<usize> = (o * slab..(o + 1) * slab).collect();
+            data.append(&part.data.select(&indices)?)?;
         }
     }
-    ConstantData::F32(y)
+    Some(data)
 }
 
-fn dense(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> ConstantData {
-    let (rows, k, n) = (dense.rows as usize, dense.k as usize, dense.n as usize);
-    let mut y = Vec::with_capacity(rows * n);
-    for r in 0..rows {
+fn padded(x: &Constant, before: &[u32], value: f32, extents: &[u32]) -> Option<ConstantData> {
+    let layout = Layout::row_major(extents);
+    let first: i64 =
+        before.iter().zip(&layout.strides).map(|(before, stride)| i64::from(*before) * stride).sum();
+    let inside = Layout { extents: x.shape.clone(), strides: layout.strides.clone() };
+    let mut y = vec![value; usize::try_from(layout.elements()).ok()?];
+    for (number, place) in x.f32s()?.iter().zip(inside.places()) {
+        *y.get_mut(usize::try_from(first + place).ok()?)? = *number;
+    }
+    Some(ConstantData::F32(y))
+}
+
+/// Straight from the formula of [`MatMul`].
+fn product(matmul: &MatMul, operands: &[&Constant], extents: &[u32]) -> Option<ConstantData> {
+    let [x, w, rest @ ..] = operands else { return None };
+    let (bias, extras) =
+        if matmul.bias { (Some(rest.first()?.f32s()?), rest.get(1..)?) } else { (None, rest) };
+    let (k, n) = (*x.shape.last()?, *extents.last()?);
+    let front = extents.get(..extents.len().checked_sub(2)?)?;
+    let whole = |columns: &[u32]| [front, columns].concat();
+    let rows = *extents.get(extents.len() - 2)?;
+    let (xs, ws) = (x.f32s()?, w.f32s()?);
+    let x_at: Vec<usize> = broadcast(x, &whole(&[rows, k])).collect();
+    let w_at: Vec<usize> = broadcast(w, &whole(&[k, n])).collect();
+    let extras = broadcast_all(extras, extents, |extra| extra.f32s().map(<[f32]>::to_vec))?;
+    let (rows, k, n) = (rows as usize, k as usize, n as usize);
+    let mut y = Vec::with_capacity(x_at.len() / k.max(1) * n);
+    for row in 0..x_at.len() / k.max(1) {
+        let matrix = row / rows * k * n;
         for j in 0..n {
             let start = bias.map_or(0.0, |bias| bias[j]);
-            let terms =
-                (0..k).map(|i| x[r * dense.x_row as usize + i * dense.x_step as usize] * w[i * n + j]);
-            y.push(unary(dense.activation, terms.fold(start, |sum, term| sum + term)));
+            let sum = (0..k).fold(start, |sum, i| sum + xs[x_at[row * k + i]] * ws[w_at[matrix + i * n + j]]);
+            let place = y.len();
+            y.push(matmul.epilogue.evaluate(|operand| match operand.checked_sub(1) {
+                None => sum,
+                Some(extra) => extras.get(extra).map_or(f32::NAN, |extra| extra[place]),
+            }));
         }
     }
-    ConstantData::F32(y)
+    Some(ConstantData::F32(y))
 }

@@ -60,6 +60,16 @@ pub fn i64_tensor(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     }
 }
 
+pub fn i32_tensor(name: &str, dims: &[i64], values: &[i32]) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(DataType::Int32 as i32),
+        int32_data: values.to_vec(),
+        ..Default::default()
+    }
+}
+
 pub fn int(name: &str, value: i64) -> AttributeProto {
     let r#type = Some(AttributeType::Int as i32);
     AttributeProto { name: Some(name.into()), r#type, i: Some(value), ..Default::default() }
@@ -68,6 +78,31 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
 pub fn float(name: &str, value: f32) -> AttributeProto {
     let r#type = Some(AttributeType::Float as i32);
     AttributeProto { name: Some(name.into()), r#type, f: Some(value), ..Default::default() }
+}
+
+fn attribute(name: &str, r#type: AttributeType) -> AttributeProto {
+    AttributeProto { name: Some(name.into()), r#type: Some(r#type as i32), ..Default::default() }
+}
+
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+pub fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
+}
+
+pub fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(value.into()), ..attribute(name, AttributeType::String) }
+}
+
+pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|value| (*value).into()).collect();
+    AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
+}
+
+pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
+    AttributeProto { t: Some(value), ..attribute(name, AttributeType::Tensor) }
 }
 
 impl Model {
@@ -88,8 +123,12 @@ impl Model {
         self.proto.graph.as_mut().unwrap()
     }
 
-    pub fn input(mut self, name: &str, dims: &[D]) -> Model {
-        self.graph().input.push(value_info(name, dims, DataType::Float));
+    pub fn input(self, name: &str, dims: &[D]) -> Model {
+        self.typed_input(name, dims, DataType::Float)
+    }
+
+    pub fn typed_input(mut self, name: &str, dims: &[D], elem_type: DataType) -> Model {
+        self.graph().input.push(value_info(name, dims, elem_type));
         self
     }
 
@@ -109,11 +148,27 @@ impl Model {
         self
     }
 
-    pub fn node(mut self, op: &str, inputs: &[&str], output: &str, attributes: &[AttributeProto]) -> Model {
+    pub fn constant(mut self, tensor: TensorProto) -> Model {
+        self.graph().initializer.push(tensor);
+        self
+    }
+
+    pub fn node(self, op: &str, inputs: &[&str], output: &str, attributes: &[AttributeProto]) -> Model {
+        self.nodes(op, inputs, &[output], attributes)
+    }
+
+    /// A node with several outputs; an empty name leaves an operand or an output out.
+    pub fn nodes(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> Model {
         self.graph().node.push(NodeProto {
             op_type: Some(op.into()),
             input: inputs.iter().map(|name| (*name).into()).collect(),
-            output: vec![output.into()],
+            output: outputs.iter().map(|name| (*name).into()).collect(),
             attribute: attributes.to_vec(),
             ..Default::default()
         });

@@ -26,6 +26,12 @@ impl Running {
         function.call(&mut self.store, index).unwrap() as u32 as usize
     }
 
+    /// Calls `dunlin_init`, which must be there.
+    pub fn init(&mut self) {
+        let init = self.instance.get_typed_func::<(), i32>(&mut self.store, "dunlin_init").unwrap();
+        assert_eq!(init.call(&mut self.store, ()).unwrap(), 0);
+    }
+
     pub fn status(&mut self, n: i32) -> i32 {
         let infer = self.instance.get_typed_func::<i32, i32>(&mut self.store, "dunlin_infer").unwrap();
         infer.call(&mut self.store, n).unwrap()
@@ -36,9 +42,18 @@ impl Running {
     }
 
     pub fn write(&mut self, input: i32, values: &[f32]) {
-        let address = self.address("dunlin_input", input);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.memory.data_mut(&mut self.store)[address..address + bytes.len()].copy_from_slice(&bytes);
+        self.write_bytes(input, &bytes);
+    }
+
+    pub fn write_bytes(&mut self, input: i32, bytes: &[u8]) {
+        let address = self.address("dunlin_input", input);
+        self.memory.data_mut(&mut self.store)[address..address + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub fn read_bytes(&mut self, output: i32, count: usize) -> Vec<u8> {
+        let address = self.address("dunlin_output", output);
+        self.memory.data(&self.store)[address..address + count].to_vec()
     }
 
     pub fn read(&mut self, output: i32, samples: usize) -> Vec<f32> {
@@ -46,6 +61,11 @@ impl Running {
         let address = self.address("dunlin_output", output);
         let bytes = &self.memory.data(&self.store)[address..address + samples * elements * 4];
         bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
+    }
+
+    pub fn input_bytes(&mut self, input: i32, count: usize) -> Vec<u8> {
+        let address = self.address("dunlin_input", input);
+        self.memory.data(&self.store)[address..address + count].to_vec()
     }
 
     /// Runs `n` samples of the only input and gives the only output.

@@ -15,8 +15,11 @@
 //! So the work of a module is bounded by the product of its constants, which a verifier can read off.
 //! A [`Pin`] is a forward branch out of a block that is never taken; it only keeps the order of loads.
 
+mod half;
+mod lanes;
 mod scalar;
 mod vector;
+pub(crate) mod wide;
 
 use dunlin_abi::Simd;
 use wasm_encoder::{BlockType, Function, Instruction, MemArg, ValType};
@@ -35,6 +38,10 @@ pub(crate) struct Code {
     pub(crate) used: Simd,
     params: u32,
     locals: Vec<ValType>,
+    /// Locals that nobody needs any more.
+    free: Vec<(ValType, u32)>,
+    /// Locals that are in use, in the order in which they were taken.
+    taken: Vec<(ValType, u32)>,
     body: Vec<Instruction<'static>>,
     depth: u32,
 }
@@ -55,7 +62,16 @@ pub(crate) const fn lanes(simd: Simd) -> u32 {
 impl Code {
     /// An empty function with `params` parameters of type i32.
     pub(crate) fn new(simd: Simd, params: u32) -> Code {
-        Code { simd, used: Simd::None, params, locals: Vec::new(), body: Vec::new(), depth: 0 }
+        Code {
+            simd,
+            used: Simd::None,
+            params,
+            locals: Vec::new(),
+            free: Vec::new(),
+            taken: Vec::new(),
+            body: Vec::new(),
+            depth: 0,
+        }
     }
 
     /// The numbers in a vector.
@@ -69,9 +85,49 @@ impl Code {
     }
 
     fn local(&mut self, kind: ValType) -> u32 {
-        self.locals.push(kind);
-        // Kernels have some hundred locals.
-        self.params + u32::try_from(self.locals.len() - 1).unwrap_or(u32::MAX)
+        let local = match self.free.iter().rposition(|(free, _)| *free == kind) {
+            Some(place) => self.free.remove(place).1,
+            None => {
+                self.locals.push(kind);
+                // Kernels have some hundred locals.
+                self.params + u32::try_from(self.locals.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.taken.push((kind, local));
+        local
+    }
+
+    /// Locals that `body` takes are free again behind it, so that a long kernel has few of them.
+    pub(crate) fn scoped<T>(&mut self, body: impl FnOnce(&mut Code) -> T) -> T {
+        let outer = self.taken.len();
+        let result = body(self);
+        self.free.extend(self.taken.drain(outer.min(self.taken.len())..).rev());
+        result
+    }
+
+    /// Says that nobody needs this vector any more; said where it was taken, not in a loop within.
+    pub(crate) fn release(&mut self, vector: Vector) {
+        if let Some(place) = self.taken.iter().rposition(|(_, local)| *local == vector.0) {
+            let local = self.taken.remove(place);
+            self.free.push(local);
+        }
+    }
+
+    /// Parameters and locals.
+    pub(crate) fn local_count(&self) -> usize {
+        self.params as usize + self.locals.len()
+    }
+
+    /// A new local of any type, for instructions that are no expressions.
+    pub(crate) fn raw_local(&mut self, kind: ValType) -> u32 {
+        self.local(kind)
+    }
+
+    /// Notes that the function uses SIMD, where the level has any.
+    fn uses_vectors(&mut self) {
+        if self.simd != Simd::None {
+            self.used = self.used.max(Simd::Deterministic);
+        }
     }
 
     /// A new local for an address or a count.
@@ -112,18 +168,20 @@ impl Code {
         match trips {
             0 => {}
             1 => body(self),
-            _ => {
-                let counter = self.index();
-                self.raw([Instruction::I32Const(trips.cast_signed()), Instruction::LocalSet(counter.0)]);
-                self.count_down(counter, body);
-            }
+            _ => self.scoped(|code| {
+                let counter = code.index();
+                code.raw([Instruction::I32Const(trips.cast_signed()), Instruction::LocalSet(counter.0)]);
+                code.count_down(counter, body);
+            }),
         }
     }
 
     /// Runs `body` as often as `trips` says, which is at least 1 and bounded.
     pub(crate) fn counted_by(&mut self, trips: Index, body: impl FnOnce(&mut Code)) {
-        let counter = self.copy(trips);
-        self.count_down(counter, body);
+        self.scoped(|code| {
+            let counter = code.copy(trips);
+            code.count_down(counter, body);
+        });
     }
 
     fn count_down(&mut self, counter: Index, body: impl FnOnce(&mut Code)) {
@@ -159,6 +217,15 @@ impl Code {
             Instruction::I32Eqz,
             Instruction::BrIf(self.depth - pin.0),
         ]);
+    }
+
+    /// Runs `body` if `address` is not 0, which it never is.
+    pub(crate) fn fenced(&mut self, address: Index, body: impl FnOnce(&mut Code)) {
+        self.raw([Instruction::LocalGet(address.0), Instruction::If(BlockType::Empty)]);
+        self.depth += 1;
+        body(self);
+        self.depth -= 1;
+        self.raw([Instruction::End]);
     }
 
     /// Runs `step(offset in bytes, lanes)` for all of `len` numbers, vector by vector, and leaves every

@@ -3,7 +3,7 @@
 use wasm_encoder::Instruction;
 
 use super::{Code, at};
-use crate::emit::expr::{Expr, Shift, Two};
+use crate::emit::expr::{Compare, Expr, One, Shift, Two};
 
 impl Code {
     pub(super) fn push_scalar(&mut self, expr: &Expr) {
@@ -24,25 +24,45 @@ impl Code {
                 self.push(c);
                 self.raw([Instruction::F32Add]);
             }
-            Expr::Abs(a) => {
+            Expr::One(function, a) => {
                 self.push(a);
-                self.raw([Instruction::F32Abs]);
+                match function {
+                    One::Neg => self.raw([Instruction::F32Neg]),
+                    One::Abs => self.raw([Instruction::F32Abs]),
+                    One::Sqrt => self.raw([Instruction::F32Sqrt]),
+                    One::Floor => self.raw([Instruction::F32Floor]),
+                    One::Ceil => self.raw([Instruction::F32Ceil]),
+                    One::Trunc => self.raw([Instruction::F32Trunc]),
+                    One::Nearest => self.raw([Instruction::F32Nearest]),
+                    One::FromInteger => {
+                        self.raw([Instruction::I32ReinterpretF32, Instruction::F32ConvertI32S]);
+                    }
+                }
             }
             Expr::Shift(shift, a, bits) => {
                 self.push(a);
                 self.raw([Instruction::I32ReinterpretF32, Instruction::I32Const(bits.cast_signed())]);
                 self.raw([match shift {
                     Shift::Left => Instruction::I32Shl,
+                    Shift::Right => Instruction::I32ShrU,
                     Shift::RightSigned => Instruction::I32ShrS,
                 }]);
                 self.raw([Instruction::F32ReinterpretI32]);
             }
-            Expr::IfLess { a, b, then, otherwise } => {
+            Expr::If(compare, operands) => {
+                let [a, b, then, otherwise] = &**operands;
                 [then, otherwise, a, b].into_iter().for_each(|operand| self.push(operand));
-                self.raw([Instruction::F32Lt, Instruction::Select]);
+                self.raw([match compare {
+                    Compare::Equal => Instruction::F32Eq,
+                    Compare::Less => Instruction::F32Lt,
+                    Compare::LessOrEqual => Instruction::F32Le,
+                }]);
+                self.raw([Instruction::Select]);
             }
             Expr::And(a, b) => self.push_bits(a, b, Instruction::I32And),
             Expr::Shuffle(a, _) => self.push(a),
+            Expr::Narrow(halves) => self.push_narrow(*halves),
+            Expr::LowBits(halves) => self.push_low_bits(*halves),
         }
     }
 
@@ -50,6 +70,7 @@ impl Code {
         let instruction = match function {
             Two::BitsAdd => return self.push_bits(a, b, Instruction::I32Add),
             Two::BitsSub => return self.push_bits(a, b, Instruction::I32Sub),
+            Two::BitsXor => return self.push_bits(a, b, Instruction::I32Xor),
             Two::Add => Instruction::F32Add,
             Two::Sub => Instruction::F32Sub,
             Two::Mul => Instruction::F32Mul,

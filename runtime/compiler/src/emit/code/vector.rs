@@ -4,7 +4,7 @@ use dunlin_abi::Simd;
 use wasm_encoder::Instruction;
 
 use super::{Code, at};
-use crate::emit::expr::{Expr, Index, Shift, Two};
+use crate::emit::expr::{Compare, Expr, Index, One, Shift, Two};
 
 /// Four lanes as the immediate of `v128.const`.
 fn v128(bits: [u32; 4]) -> i128 {
@@ -44,6 +44,7 @@ impl Code {
                     Two::AtMost => Instruction::F32x4PMin,
                     Two::BitsAdd => Instruction::I32x4Add,
                     Two::BitsSub => Instruction::I32x4Sub,
+                    Two::BitsXor => Instruction::V128Xor,
                     Two::CopySign => Instruction::V128Bitselect,
                 }]);
             }
@@ -59,21 +60,42 @@ impl Code {
                 self.push(c);
                 self.raw([Instruction::F32x4Add]);
             }
-            Expr::Abs(a) => {
+            Expr::One(function, a) => {
                 self.push(a);
-                self.raw([Instruction::F32x4Abs]);
+                self.raw([match function {
+                    One::Neg => Instruction::F32x4Neg,
+                    One::Abs => Instruction::F32x4Abs,
+                    One::Sqrt => Instruction::F32x4Sqrt,
+                    One::Floor => Instruction::F32x4Floor,
+                    One::Ceil => Instruction::F32x4Ceil,
+                    One::Trunc => Instruction::F32x4Trunc,
+                    One::Nearest => Instruction::F32x4Nearest,
+                    One::FromInteger => Instruction::F32x4ConvertI32x4S,
+                }]);
             }
             Expr::Shift(shift, a, bits) => {
                 self.push(a);
                 self.raw([Instruction::I32Const(bits.cast_signed())]);
                 self.raw([match shift {
                     Shift::Left => Instruction::I32x4Shl,
+                    Shift::Right => Instruction::I32x4ShrU,
                     Shift::RightSigned => Instruction::I32x4ShrS,
                 }]);
             }
-            Expr::IfLess { a, b, then, otherwise } => {
-                [then, otherwise, a, b].into_iter().for_each(|operand| self.push(operand));
-                self.raw([Instruction::F32x4Lt, Instruction::V128Bitselect]);
+            Expr::If(compare, operands) => {
+                let [a, b, then, otherwise] = &**operands;
+                let zero = matches!(otherwise, Expr::Bits(0));
+                self.push(then);
+                if !zero {
+                    self.push(otherwise);
+                }
+                [a, b].into_iter().for_each(|operand| self.push(operand));
+                self.raw([match compare {
+                    Compare::Equal => Instruction::F32x4Eq,
+                    Compare::Less => Instruction::F32x4Lt,
+                    Compare::LessOrEqual => Instruction::F32x4Le,
+                }]);
+                self.raw([if zero { Instruction::V128And } else { Instruction::V128Bitselect }]);
             }
             Expr::And(a, b) => {
                 self.push(a);
@@ -89,6 +111,8 @@ impl Code {
                 let operand = Instruction::LocalGet(vector.0);
                 self.raw([operand.clone(), operand, Instruction::I8x16Shuffle(bytes)]);
             }
+            Expr::Narrow(halves) => self.push_narrow(*halves),
+            Expr::LowBits(halves) => self.push_low_bits(*halves),
         }
     }
 

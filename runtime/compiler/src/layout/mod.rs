@@ -1,0 +1,326 @@
+//! Where every tensor lies, and which kernels run in which order: the graph becomes a [`Plan`].
+//!
+//! Nodes are taken in order. Each tensor gets a [`Place`]: a buffer, the distance of its first element
+//! and a stride for each axis. What only renames elements (transposing, slicing, cutting) gets a place
+//! and no step. The parts of a concatenation are written where they belong; a convolution's padding
+//! is a border of its operand's buffer; an element-wise node writes over an operand that nobody needs any
+//! more. Only where a kernel cannot read a tensor as it lies, a step moves it.
+//!
+//! - [`place`]: places, buffers, weights, steps.
+//! - [`foresight`]: what is known before the first node: last uses, borders, parts of concatenations.
+//! - [`allocate`]: where a result goes.
+//! - [`contraction`], [`convolution`]: matrix products and convolutions as kernels.
+
+mod allocate;
+mod contraction;
+mod convolution;
+mod foresight;
+mod place;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use dunlin_abi::Simd;
+
+#[cfg(test)]
+pub(crate) use place::Buffer;
+pub(crate) use place::{Base, Kind, Place, Plan, Step, Weight};
+
+use crate::emit::fill::Fill;
+use crate::emit::pointwise::Pointwise;
+use crate::error::CompileError;
+use crate::graph::{Graph, Node, Op, Rearrange, ValueId};
+use crate::kernel::{Halo, Kernel, Layout, Want};
+use crate::program::Program;
+use allocate::Freedom;
+use foresight::Foresight;
+
+/// Plans the kernels and the places of a graph.
+pub(crate) fn plan(graph: &Graph, simd: Simd) -> Result<Plan, CompileError> {
+    let mut planner = Planner {
+        graph,
+        simd,
+        foresight: Foresight::of(graph),
+        plan: Plan::default(),
+        places: HashMap::new(),
+        moved: HashMap::new(),
+        raw: HashMap::new(),
+        joined: HashMap::new(),
+        buffer_last: Vec::new(),
+        now: 0,
+    };
+    planner.tensors();
+    for index in 0..graph.nodes.len() {
+        planner.now = index;
+        planner.node(&graph.nodes[index])?;
+    }
+    planner.now = graph.nodes.len();
+    planner.outputs()?;
+    Ok(planner.plan)
+}
+
+fn fault(what: &str) -> CompileError {
+    CompileError::Fault(what.to_string())
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    simd: Simd,
+    foresight: Foresight,
+    plan: Plan,
+    places: HashMap<ValueId, Place>,
+    /// Copies of values that lie otherwise, for further readers.
+    moved: HashMap<(ValueId, Want, Option<Halo>), Place>,
+    /// Weights that are there as they are.
+    raw: HashMap<(ValueId, Vec<usize>), usize>,
+    /// Where concatenations lie whose first part has been written.
+    joined: HashMap<ValueId, Place>,
+    /// The last node that reads anything in each buffer.
+    buffer_last: Vec<usize>,
+    /// The node that is being planned.
+    now: usize,
+}
+
+impl Planner<'_> {
+    /// Buffers for what the host writes and reads.
+    fn tensors(&mut self) {
+        for value in &self.graph.inputs {
+            let buffer = self.tensor(*value);
+            self.plan.inputs.push(buffer);
+            let layout = Layout::row_major(self.graph.extents(*value));
+            self.places.insert(*value, Place { base: Base::Buffer(buffer), first: 0, layout, room: None });
+        }
+        for output in &self.graph.outputs {
+            let buffer = self.tensor(output.value);
+            self.plan.outputs.push(buffer);
+        }
+    }
+
+    fn tensor(&mut self, value: ValueId) -> usize {
+        let value = self.graph.value(value);
+        let kind = Kind::Tensor { batched: value.shape.is_batched(), element_bytes: value.dtype.size() };
+        self.add_buffer(value.shape.elements(), kind, usize::MAX)
+    }
+
+    fn add_buffer(&mut self, elements: u64, kind: Kind, last: usize) -> usize {
+        self.plan.buffers.push(place::Buffer { elements, kind });
+        self.buffer_last.push(last);
+        self.plan.buffers.len() - 1
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), CompileError> {
+        match &node.op {
+            Op::Rearrange(rearrange) => self.rearrange(node, rearrange),
+            Op::Pointwise(program) => self.pointwise(node, program),
+            Op::Concat { axis } => self.concat(node, *axis),
+            Op::Pad { before, value } => self.pad(node, before, *value),
+            Op::MatMul(matmul) => contraction::matmul(self, node, matmul),
+            Op::Conv(conv) => convolution::conv(self, node, conv),
+            Op::Kernel(kernel) => self.kernel(node, kernel),
+        }
+    }
+
+    fn rearrange(&mut self, node: &Node, rearrange: &Rearrange) -> Result<(), CompileError> {
+        let input = *node.inputs.first().ok_or_else(|| fault("a view of nothing"))?;
+        let extents = self.graph.extents(node.output).to_vec();
+        let view = self.operand(input, Want::Any, None)?.rearranged(rearrange, &extents);
+        let view = match view {
+            Some(view) => Some(view),
+            None => self.operand(input, Want::RowMajor, None)?.rearranged(rearrange, &extents),
+        };
+        let view = view.ok_or_else(|| fault("a row-major tensor has no view"))?;
+        self.put(node.output, view);
+        Ok(())
+    }
+
+    fn pointwise(&mut self, node: &Node, program: &Program) -> Result<(), CompileError> {
+        let extents = self.graph.extents(node.output).to_vec();
+        let operands: Vec<Place> = node
+            .inputs
+            .iter()
+            .map(|id| Ok(self.operand(*id, Want::Any, None)?.broadcast(&extents)))
+            .collect::<Result<_, CompileError>>()?;
+        let computed = operands.iter().filter(|place| matches!(place.base, Base::Buffer(_)));
+        let largest =
+            computed.max_by_key(|place| place.layout.strides.iter().filter(|stride| **stride != 0).count());
+        let order = largest.map_or_else(|| (0..extents.len()).collect(), |place| place.layout.order());
+        let reusable: Vec<usize> = (0..operands.len()).collect();
+        let y = self.allocate(node.output, &order, Freedom::Any, &operands, &reusable);
+        let kernel = Rc::new(Pointwise { program: program.clone() });
+        self.step(kernel, y, operands, node);
+        Ok(())
+    }
+
+    fn concat(&mut self, node: &Node, axis: usize) -> Result<(), CompileError> {
+        let whole = match self.joined.get(&node.output) {
+            Some(whole) => whole.clone(),
+            None => {
+                let first = *node.inputs.first().ok_or_else(|| fault("a concatenation of nothing"))?;
+                let order = self.operand(first, Want::Any, None)?.layout.order();
+                self.allocate(node.output, &order, Freedom::Any, &[], &[])
+            }
+        };
+        let mut start = 0;
+        for part in &node.inputs {
+            let extents = self.graph.extents(*part).to_vec();
+            let there = whole.part(axis, start, &extents);
+            let here = self.operand(*part, Want::Any, None)?;
+            if (here.base, here.first, &here.layout) != (there.base, there.first, &there.layout) {
+                self.step(Rc::new(Pointwise::copy()), there, vec![here], node);
+            }
+            start += extents[axis];
+        }
+        self.put(node.output, whole);
+        Ok(())
+    }
+
+    fn pad(&mut self, node: &Node, before: &[u32], value: f32) -> Result<(), CompileError> {
+        let input = *node.inputs.first().ok_or_else(|| fault("a border round nothing"))?;
+        let x = self.operand(input, Want::Any, None)?;
+        let y = self.allocate(node.output, &x.layout.order(), Freedom::Any, &[], &[]);
+        let sides: Vec<(u32, u32)> = before
+            .iter()
+            .zip(&y.layout.extents)
+            .zip(&x.layout.extents)
+            .map(|((before, outer), inner)| (*before, outer.saturating_sub(*inner).saturating_sub(*before)))
+            .collect();
+        let inside = y.inside(&sides);
+        let fill = Fill { halo: Halo { sides, value: value.to_bits() } };
+        self.step(Rc::new(fill), inside.clone(), Vec::new(), node);
+        self.step(Rc::new(Pointwise::copy()), inside, vec![x], node);
+        self.put(node.output, y);
+        Ok(())
+    }
+
+    fn kernel(&mut self, node: &Node, kernel: &Rc<dyn Kernel>) -> Result<(), CompileError> {
+        let mut operands = Vec::with_capacity(node.inputs.len());
+        for (index, input) in node.inputs.iter().enumerate() {
+            operands.push(self.operand(*input, kernel.want(index), kernel.halo(index))?);
+        }
+        let layouts: Vec<&Layout> = operands.iter().map(|place| &place.layout).collect();
+        let order = kernel.order_for(&layouts, self.graph.extents(node.output).len());
+        let freedom = match kernel.strided() {
+            _ if kernel.anywhere() => Freedom::Any,
+            Some(axis) => Freedom::Unit(axis),
+            None => Freedom::Dense,
+        };
+        // A kernel may go over its operand more than once: what it reads besides must not be written.
+        let alone = |index: usize| {
+            operands
+                .iter()
+                .enumerate()
+                .all(|(other, place)| other == index || place.base != operands[index].base)
+        };
+        let reusable: Vec<usize> =
+            (0..operands.len()).filter(|index| kernel.in_place(*index) && alone(*index)).collect();
+        let y = self.allocate(node.output, &order, freedom, &operands, &reusable);
+        self.step(Rc::clone(kernel), y, operands, node);
+        Ok(())
+    }
+
+    /// Moves outputs that do not lie where the host reads them.
+    fn outputs(&mut self) -> Result<(), CompileError> {
+        for (output, buffer) in self.graph.outputs.iter().zip(self.plan.outputs.clone()) {
+            let here = self.operand(output.value, Want::Any, None)?;
+            if here.base == Base::Buffer(buffer) {
+                continue;
+            }
+            let layout = Layout::row_major(&here.layout.extents);
+            let there = Place { base: Base::Buffer(buffer), first: 0, layout, room: None };
+            let maker = self.graph.nodes.iter().find(|node| node.output == output.value);
+            let origins = maker.map(|node| node.origins.clone()).unwrap_or_default();
+            self.plan.steps.push(Step {
+                kernel: Rc::new(Pointwise::copy()),
+                y: there,
+                operands: vec![here],
+                scratch: None,
+                origins,
+            });
+        }
+        Ok(())
+    }
+
+    /// Remembers where a value lies.
+    fn put(&mut self, value: ValueId, place: Place) {
+        if let Base::Buffer(buffer) = place.base {
+            let last = &mut self.buffer_last[buffer];
+            *last = (*last).max(self.foresight.last[value.0]);
+        }
+        self.places.insert(value, place);
+    }
+
+    /// Where a value lies for a reader with these wishes; it is moved if it must be.
+    fn operand(&mut self, value: ValueId, want: Want, halo: Option<Halo>) -> Result<Place, CompileError> {
+        if self.graph.constant(value).is_some() && halo.is_none() {
+            return self.constant(value, want);
+        }
+        let here = match self.places.get(&value) {
+            Some(place) => place.clone(),
+            None => self.constant(value, want)?,
+        };
+        if here.fits(want) && halo.as_ref().is_none_or(|halo| here.has_room(halo)) {
+            return Ok(here);
+        }
+        let key = (value, want, halo);
+        if let Some(moved) = self.moved.get(&key) {
+            return Ok(moved.clone());
+        }
+        let mut order = here.layout.order();
+        match want {
+            Want::Any => {}
+            Want::RowMajor => order = (0..here.layout.extents.len()).collect(),
+            Want::Unit(axis) => {
+                order.retain(|other| *other != axis);
+                order.push(axis);
+            }
+        }
+        let last = self.foresight.last[value.0].max(self.now);
+        let there = self.fresh(&here.layout.extents, &order, key.2.as_ref(), last);
+        let origins = self.graph.nodes.get(self.now).map(|node| node.origins.clone()).unwrap_or_default();
+        let kernel = Rc::new(Pointwise::copy());
+        self.plan.steps.push(Step { kernel, y: there.clone(), operands: vec![here], scratch: None, origins });
+        self.moved.insert(key, there.clone());
+        Ok(there)
+    }
+
+    /// Where a constant lies, in the order that a reader wants; it is written so into the module.
+    fn constant(&mut self, value: ValueId, want: Want) -> Result<Place, CompileError> {
+        let constant = self.graph.constant(value).ok_or_else(|| fault("a tensor has no place"))?;
+        let mut order: Vec<usize> = (0..constant.shape.len()).collect();
+        if let Want::Unit(axis) = want {
+            order.retain(|other| *other != axis);
+            order.push(axis);
+        }
+        let layout = Layout::ordered(&constant.shape, &order);
+        let key = (value, order);
+        let weight = match self.raw.get(&key) {
+            Some(weight) => *weight,
+            None => {
+                let values =
+                    constant.words().ok_or_else(|| fault("a constant has a type of the folder's only"))?;
+                let mut words = vec![0; values.len()];
+                for (word, place) in values.iter().zip(layout.places()) {
+                    words[place.unsigned_abs() as usize] = *word;
+                }
+                let weight = self.add_weight(Weight { words, parameters: values.len() as u64 });
+                self.raw.insert(key, weight);
+                weight
+            }
+        };
+        Ok(Place { base: Base::Weight(weight), first: 0, layout, room: None })
+    }
+
+    fn add_weight(&mut self, weight: Weight) -> usize {
+        self.plan.weights.push(weight);
+        self.plan.weights.len() - 1
+    }
+
+    /// Adds the step that computes a node's value, and remembers where it lies.
+    fn step(&mut self, kernel: Rc<dyn Kernel>, y: Place, operands: Vec<Place>, node: &Node) {
+        let scratch_bytes = kernel.scratch_bytes();
+        let scratch =
+            (scratch_bytes > 0).then(|| self.add_buffer(scratch_bytes.div_ceil(4), Kind::Arena, self.now));
+        self.put(node.output, y.clone());
+        self.plan.steps.push(Step { kernel, y, operands, scratch, origins: node.origins.clone() });
+    }
+}

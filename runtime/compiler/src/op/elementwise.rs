@@ -1,0 +1,200 @@
+//! The operators that are one formula of their operands: a line each.
+//!
+//! An operator with attributes, or with a rule of its own for types, has a file of its own.
+
+use dunlin_abi::DType;
+
+use super::{Call, Refusal};
+use crate::graph::ValueId;
+use crate::program::{Formula, operand};
+
+/// One operand, one formula.
+pub(super) fn map(call: &mut Call<'_>, formula: impl FnOnce(Formula) -> Formula) -> Result<ValueId, Refusal> {
+    let x = call.f32(0)?;
+    call.pointwise(&formula(operand(0)), &[x])
+}
+
+/// Two operands that broadcast, one formula; integers are computed at once.
+fn zip(call: &mut Call<'_>, formula: impl FnOnce(Formula, Formula) -> Formula) -> Result<ValueId, Refusal> {
+    let (a, b) = (call.input(0)?, call.input(1)?);
+    if call.dtype(a) != call.dtype(b) {
+        return Err(Refusal::malformed("its operands have different types"));
+    }
+    call.pointwise(&formula(operand(0), operand(1)), &[a, b])
+}
+
+/// Two operands that broadcast, and truth values as the result.
+fn compare(
+    call: &mut Call<'_>,
+    formula: impl FnOnce(Formula, Formula) -> Formula,
+) -> Result<ValueId, Refusal> {
+    let (a, b) = (call.input(0)?, call.input(1)?);
+    if call.dtype(a) != call.dtype(b) {
+        return Err(Refusal::malformed("its operands have different types"));
+    }
+    call.pointwise_typed(DType::Bool, &formula(operand(0), operand(1)), &[a, b])
+}
+
+/// Two truth values that broadcast.
+fn logic(call: &mut Call<'_>, formula: impl FnOnce(Formula, Formula) -> Formula) -> Result<ValueId, Refusal> {
+    let (a, b) = (call.truth(0)?, call.truth(1)?);
+    call.pointwise_typed(DType::Bool, &formula(operand(0), operand(1)), &[a, b])
+}
+
+/// Any number of operands that broadcast, combined from the left.
+fn gather(call: &mut Call<'_>, formula: impl Fn(Formula, Formula) -> Formula) -> Result<ValueId, Refusal> {
+    let operands: Vec<ValueId> =
+        (0..call.inputs.len()).map(|index| call.input(index)).collect::<Result<_, _>>()?;
+    let Some(first) = operands.first().map(|id| call.dtype(*id)) else {
+        return Err(Refusal::malformed("it has no operands"));
+    };
+    if operands.iter().any(|id| call.dtype(*id) != first) {
+        return Err(Refusal::malformed("its operands have different types"));
+    }
+    let whole = (1..operands.len()).fold(operand(0), |whole, place| formula(whole, operand(place)));
+    call.pointwise(&whole, &operands)
+}
+
+macro_rules! operators {
+    ($kind:ident: $($name:ident($($x:ident),+) = $formula:expr;)*) => {
+        $(pub(super) fn $name(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+            $kind(call, |$($x),+| $formula)
+        })*
+    };
+}
+
+operators! {
+    map:
+    ceil(x) = x.ceil();
+    cos(x) = x.cos();
+    erf(x) = x.erf();
+    exp(x) = x.exp();
+    floor(x) = x.floor();
+    hard_swish(x) = x.clone() * (x * (1.0 / 6.0) + 0.5).max(0.0).min(1.0);
+    log(x) = x.log();
+    mish(x) = x.clone() * softplus_of(x).tanh();
+    reciprocal(x) = Formula::from(1.0) / x;
+    relu(x) = x.max(0.0);
+    round(x) = x.nearest();
+    sigmoid(x) = x.sigmoid();
+    sign(x) = x.clone().equal(0.0).select(x.clone(), x.clone().equal(x.clone()).select(Formula::from(1.0).copy_sign(x.clone()), x));
+    sin(x) = x.sin();
+    softplus(x) = softplus_of(x);
+    softsign(x) = x.clone() / (x.abs() + 1.0);
+    sqrt(x) = x.sqrt();
+    tan(x) = x.clone().sin() / x.cos();
+    tanh(x) = x.tanh();
+}
+
+operators! {
+    zip:
+    add(a, b) = a + b;
+    div(a, b) = a / b;
+    mul(a, b) = a * b;
+    pow_of(a, b) = a.pow(b);
+    sub(a, b) = a - b;
+}
+
+operators! {
+    compare:
+    equal(a, b) = a.equal(b);
+    greater(a, b) = b.less(a);
+    greater_or_equal(a, b) = b.less_or_equal(a);
+    less(a, b) = a.less(b);
+    less_or_equal(a, b) = a.less_or_equal(b);
+}
+
+operators! {
+    logic:
+    and(a, b) = a * b;
+    or(a, b) = a.max(b);
+    xor(a, b) = a.equal(b).equal(0.0);
+}
+
+operators! {
+    gather:
+    max(a, b) = a.max(b);
+    min(a, b) = a.min(b);
+    sum(a, b) = a + b;
+}
+
+/// `log(1 + exp(x))`, as `max(x, 0) + log(1 + exp(-|x|))`, which never overflows.
+pub(super) fn softplus_of(x: Formula) -> Formula {
+    x.clone().max(0.0) + ((-x.abs()).exp_down() + 1.0).log()
+}
+
+/// `-x` and `|x|` exist for integers too.
+pub(super) fn neg(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.input(0)?;
+    call.pointwise(&-operand(0), &[x])
+}
+
+pub(super) fn abs(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.input(0)?;
+    call.pointwise(&operand(0).abs(), &[x])
+}
+
+/// `1 - x` for a truth value.
+pub(super) fn not(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.truth(0)?;
+    call.pointwise_typed(DType::Bool, &operand(0).equal(0.0), &[x])
+}
+
+pub(super) fn is_nan(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.f32(0)?;
+    call.pointwise_typed(DType::Bool, &operand(0).equal(operand(0)).equal(0.0), &[x])
+}
+
+/// The mean of any number of operands that broadcast.
+pub(super) fn mean(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let count = call.inputs.len();
+    let sum = sum(call)?;
+    call.pointwise(&(operand(0) / count as f32), &[sum])
+}
+
+/// `a^b`; ONNX lets the types differ, and a known exponent of another type is converted.
+pub(super) fn pow(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let (a, b) = (call.input(0)?, call.input(1)?);
+    if call.dtype(a) == call.dtype(b) {
+        return pow_of(call);
+    }
+    let a = call.f32(0)?;
+    let exponent = call.constant(1, "the exponent")?;
+    let data =
+        exponent.data.cast(DType::F32).ok_or_else(|| Refusal::malformed("its exponent is no float32"))?;
+    let shape = exponent.shape.clone();
+    let b = call.add_constant(crate::Constant { shape, data })?;
+    call.pointwise(&operand(0).pow(operand(1)), &[a, b])
+}
+
+/// Infinity of the signs that the attributes name.
+pub(super) fn is_inf(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.f32(0)?;
+    let (negative, positive) =
+        (call.flag_or("detect_negative", true)?, call.flag_or("detect_positive", true)?);
+    let formula = match (negative, positive) {
+        (true, true) => operand(0).abs().equal(f32::INFINITY),
+        (true, false) => operand(0).equal(f32::NEG_INFINITY),
+        (false, true) => operand(0).equal(f32::INFINITY),
+        (false, false) => Formula::from(0.0),
+    };
+    call.pointwise_typed(DType::Bool, &formula, &[x])
+}
+
+/// The rest of a division: with the sign of the dividend for floats (`fmod` must be 1), and of the divisor
+/// for integers, which are computed at once.
+pub(super) fn modulo(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let (a, b) = (call.input(0)?, call.input(1)?);
+    if call.dtype(a) != call.dtype(b) {
+        return Err(Refusal::malformed("its operands have different types"));
+    }
+    let (x, y) = (operand(0), operand(1));
+    let truncated = x.clone() - (x.clone() / y.clone()).trunc() * y.clone();
+    let formula = match (call.flag("fmod")?, call.dtype(a)) {
+        (true, _) => truncated,
+        (false, DType::F32) => return Err(Refusal::malformed("fmod must be 1 for float32")),
+        // The rest and the divisor have different signs where their product is negative.
+        (false, _) => (truncated.clone() * y.clone()).less(0.0).select(truncated.clone() + y, truncated),
+    };
+    call.pointwise(&formula, &[a, b])
+}
