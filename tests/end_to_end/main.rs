@@ -12,9 +12,11 @@
 )]
 
 mod bad_input;
+mod compile;
 mod demo;
 mod digits;
 mod main_job;
+mod measure;
 mod mosquitto;
 mod onnx;
 mod options;

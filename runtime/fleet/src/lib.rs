@@ -8,8 +8,10 @@
 pub mod deploy;
 pub mod devices;
 pub mod enroll;
+pub mod evaluate;
 pub mod file;
 pub mod folder;
+pub mod golden;
 pub mod key;
 pub mod publish;
 pub mod release;

@@ -4,7 +4,6 @@
 //! fails before the end leaves no release behind.
 
 mod baseline;
-mod golden;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,11 +17,11 @@ use dunlin_core::document::{
     SCHEMA,
 };
 use dunlin_core::drift::BaselineError;
-use dunlin_core::golden::{GoldenError, GoldenMismatch};
 use dunlin_core::id::ModelName;
 use dunlin_sandbox::Summary;
 
 use crate::folder::{Fleet, FolderError, exhausted};
+use crate::golden::{self, GoldenFileError};
 use crate::run::{RunError, Runner, local_limits};
 use crate::tensor::Tensor;
 
@@ -113,20 +112,9 @@ pub enum ReleaseError {
         /// What is wrong with it.
         error: RunError,
     },
-    /// A golden file lacks an array, has one too many, or one that does not fit.
-    #[error("the golden file {0}")]
-    GoldenFile(String),
-    /// The model gives other outputs than the golden ones.
-    #[error("golden vector {vector}: {error}")]
-    GoldenFailed {
-        /// Which vector.
-        vector: usize,
-        /// What differs.
-        error: GoldenMismatch,
-    },
-    /// The golden vectors cannot be packed.
+    /// The golden vectors are not the model's, or it gives other outputs.
     #[error(transparent)]
-    Golden(#[from] GoldenError),
+    Golden(#[from] GoldenFileError),
     /// The baseline cannot be made.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
@@ -144,10 +132,7 @@ impl Coded for ReleaseError {
             ReleaseError::Folder(error) => error.code(),
             ReleaseError::Exists { .. } => code::fleet::RELEASE_EXISTS,
             ReleaseError::Run(error) | ReleaseError::Row { error, .. } => error.code(),
-            ReleaseError::Columns { .. } | ReleaseError::NoRows | ReleaseError::GoldenFile(_) => {
-                code::fleet::TENSOR_SHAPE
-            }
-            ReleaseError::GoldenFailed { .. } => code::fleet::GOLDEN_FAILED,
+            ReleaseError::Columns { .. } | ReleaseError::NoRows => code::fleet::TENSOR_SHAPE,
             ReleaseError::Golden(error) => error.code(),
             ReleaseError::Baseline(error) => error.code(),
             ReleaseError::Chunks(error) => error.code(),

@@ -61,6 +61,8 @@ pub struct Summary {
     pub code_bytes: u64,
     /// The contents of all data segments, in bytes.
     pub data_bytes: u64,
+    /// The content of each data segment, in bytes and in order.
+    pub segment_bytes: Vec<u64>,
     /// The SIMD level that its code needs; never above the card's.
     pub simd: Simd,
     /// Custom sections: name (cut to 120 characters) and bytes of content.
@@ -128,6 +130,7 @@ struct Survey<'a> {
     functions: u32,
     code_bytes: u64,
     data_bytes: u64,
+    segment_bytes: Vec<u64>,
     /// The highest level so far, and the function that needs it; `None` for a global.
     simd: (Simd, Option<u32>),
     custom_sections: Vec<(String, u64)>,
@@ -146,6 +149,7 @@ impl<'a> Survey<'a> {
             functions: 0,
             code_bytes: 0,
             data_bytes: 0,
+            segment_bytes: Vec::new(),
             simd: (Simd::None, None),
             custom_sections: Vec::new(),
             segments: Vec::new(),
@@ -233,6 +237,7 @@ impl<'a> Survey<'a> {
             let segment = segment.map_err(|error| invalid(&error, String::new()))?;
             let content = position(&(segment.range.end - segment.data.len()..segment.range.end));
             self.data_bytes += content.end - content.start;
+            self.segment_bytes.push(content.end - content.start);
             if content.end - content.start >= SEGMENT_BYTES {
                 self.segments.push(content);
             }
@@ -316,6 +321,7 @@ impl<'a> Survey<'a> {
             functions: self.functions,
             code_bytes: self.code_bytes,
             data_bytes: self.data_bytes,
+            segment_bytes: self.segment_bytes,
             simd: self.simd.0,
             custom_sections: self.custom_sections,
             segments: self.segments,

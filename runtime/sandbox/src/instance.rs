@@ -4,6 +4,7 @@
 //! deadline anew. Invariant: after a trap nothing of the guest is used again, neither code nor memory.
 
 use core::fmt;
+use std::time::{Duration, Instant};
 
 use dunlin_abi::{Card, Dim, MAX_ERROR_BYTES, TensorSpec, export};
 use wasmtime::{Memory, Store, TypedFunc, WasmParams, WasmResults};
@@ -32,6 +33,8 @@ pub struct Instance {
 
 /// What is called and read in the guest.
 struct Guest {
+    /// For exports that are not the ABI's.
+    wasm: wasmtime::Instance,
     memory: Memory,
     infer: TypedFunc<u32, i32>,
     dim: Option<TypedFunc<(u32, u32), i32>>,
@@ -54,6 +57,7 @@ impl Instance {
 
         let memory = wasm.get_memory(&mut store, export::MEMORY).ok_or_else(|| missing(export::MEMORY))?;
         let guest = Guest {
+            wasm,
             memory,
             infer: function(&wasm, &mut store, export::INFER)?.ok_or_else(|| missing(export::INFER))?,
             dim: function(&wasm, &mut store, export::DIM)?,
@@ -233,6 +237,20 @@ impl Instance {
         }
     }
 
+    /// A tool for measuring, never on a device: calls an export `(times: i32) -> ()` that is not the
+    /// ABI's, and gives the time of the call. It has the limits and the deadline of any other call.
+    ///
+    /// # Errors
+    /// No export of this name and type; a trap, after which the instance is poisoned.
+    pub fn time(&mut self, export: &str, times: u32) -> Result<Duration, CallError> {
+        self.samples = 0;
+        let wasm = self.guest.wasm;
+        let function = function::<u32, ()>(&wasm, &mut self.store, export)?.ok_or_else(|| missing(export))?;
+        let start = Instant::now();
+        self.call(&function, times)?;
+        Ok(start.elapsed())
+    }
+
     /// What `dunlin.clock` tells the guest from now on, in milliseconds; 0 at first. The meaning of
     /// 0 is the caller's.
     pub fn set_clock_ms(&mut self, now_ms: i64) {
@@ -329,7 +347,7 @@ fn stopped(model: &CompiledModel, store: &Store<Host>, stop: Stop, message: Opti
 fn function<P: WasmParams, R: WasmResults>(
     wasm: &wasmtime::Instance,
     store: &mut Store<Host>,
-    name: &'static str,
+    name: &str,
 ) -> Result<Option<TypedFunc<P, R>>, CallError> {
     match wasm.get_func(&mut *store, name) {
         None => Ok(None),

@@ -25,13 +25,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     block_on(async {
-        let broker = Broker::start(arguments.listen, arguments.store.clone()).await?;
-        println!("listening on mqtt://{}", broker.address());
         // A service manager asks by SIGTERM, a person by ctrl-c; either way the store is closed in order.
+        // Both are listened for before anybody is told that the broker is up.
         let deaf = |error| {
             Failure::new(dunlin_core::code::fleet::FILE, format!("cannot wait for a signal: {error}"))
         };
         let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;
+        let broker = Broker::start(arguments.listen, arguments.store.clone()).await?;
+        println!("listening on mqtt://{}", broker.address());
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(deaf)?,
             _ = terminate.recv() => {}

@@ -9,6 +9,9 @@ use dunlin_fleet::run::shape_text;
 use crate::failure::{Outcome, on_file};
 use crate::show;
 
+/// The table lists this many data segments; `--json` lists all.
+const MAX_SEGMENTS: usize = 12;
+
 /// Show what a module says of itself, without running it
 #[derive(Args)]
 #[command(
@@ -25,8 +28,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     let summary = dunlin_sandbox::inspect(&bytes)?;
+    let layers = dunlin_compiler::layers(&bytes)?;
     let digest = Digest::of(&bytes);
     if arguments.json {
+        let section = |(name, bytes): &(String, u64)| serde_json::json!({ "name": name, "bytes": bytes });
+        let sections: Vec<serde_json::Value> = summary.custom_sections.iter().map(section).collect();
         return show::json(&serde_json::json!({
             "sha256": digest,
             "bytes": bytes.len(),
@@ -39,12 +45,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             "functions": summary.functions,
             "code_bytes": summary.code_bytes,
             "data_bytes": summary.data_bytes,
+            "segment_bytes": summary.segment_bytes,
+            "custom_sections": sections,
+            "layers": layers,
         }));
     }
     let card = &summary.card;
     let mut table = show::table(&[]);
     table.add_row(["sha256".to_string(), digest.to_string()]);
-    table.add_row(["made by".to_string(), card.producer.clone()]);
+    table.add_row(["made by".to_string(), show::plain(&card.producer)]);
     for (kind, tensors) in [("input", &card.inputs), ("output", &card.outputs)] {
         for tensor in tensors {
             let mut text = format!("{} {} {}", tensor.name, tensor.dtype, shape_text(tensor));
@@ -54,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             if let Some([low, high]) = tensor.range {
                 text += &format!(", {low} to {high}");
             }
-            table.add_row([kind.to_string(), text]);
+            table.add_row([kind.to_string(), show::plain(&text)]);
         }
     }
     let imports: Vec<&str> = summary.imports.iter().map(|import| import.name()).collect();
@@ -69,7 +78,26 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         "code, data".to_string(),
         format!("{}, {}", show::bytes(summary.code_bytes), show::bytes(summary.data_bytes)),
     ]);
+    if !summary.segment_bytes.is_empty() {
+        table.add_row(["data segments".to_string(), segments(&summary.segment_bytes)]);
+    }
+    let sections = summary.custom_sections.iter();
+    let sections: Vec<String> =
+        sections.map(|(name, size)| format!("{} {}", show::plain(name), show::bytes(*size))).collect();
+    table.add_row(["custom sections".to_string(), sections.join(", ")]);
     table.add_row(["module".to_string(), show::bytes(bytes.len() as u64)]);
     println!("{table}");
+    if let Some(layers) = layers {
+        println!("{}", super::compile::layers(&layers));
+    }
     Ok(())
+}
+
+/// How many, and the first of them.
+fn segments(sizes: &[u64]) -> String {
+    let mut listed: Vec<String> = sizes.iter().take(MAX_SEGMENTS).map(|size| show::bytes(*size)).collect();
+    if sizes.len() > MAX_SEGMENTS {
+        listed.push(format!("{} more", sizes.len() - MAX_SEGMENTS));
+    }
+    format!("{}: {}", sizes.len(), listed.join(", "))
 }

@@ -6,6 +6,7 @@ mod compile;
 mod deploy;
 mod devices;
 mod enroll;
+mod eval;
 mod init;
 mod inspect;
 mod publish;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Inspect(inspect::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
+    Eval(eval::Arguments),
     Release(release::Arguments),
     Publish(publish::Arguments),
     Deploy(deploy::Arguments),
@@ -62,6 +64,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Release(arguments) => release::run(arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Deploy(arguments) => deploy::run(&arguments),

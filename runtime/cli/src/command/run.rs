@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Instant;
 
 use clap::Args;
 use dunlin_fleet::run::Runner;
 use dunlin_fleet::tensor::Tensor;
 
 use crate::failure::{Failure, Outcome, on_file};
+use crate::show;
 
 /// Run a module on tensors from .npy files, in the sandbox
 #[derive(Args)]
-#[command(after_help = "Example:\n  dunlin run digits.wasm --input pixels=images.npy --output-dir out\n  \
+#[command(after_help = "Examples:\n  dunlin run digits.wasm --input pixels=images.npy --output-dir out\n  \
+                        dunlin run digits.wasm --input pixels=images.npy --output-dir out --json | jq .outputs\n  \
                         (writes out/probabilities.npy; a batched input may have any number of samples)")]
 pub(crate) struct Arguments {
     /// The module
@@ -23,6 +26,18 @@ pub(crate) struct Arguments {
     /// The folder for the outputs: one <output>.npy each, '/' in a name becomes '_'
     #[arg(long, value_name = "DIR")]
     output_dir: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// An output as `--json` tells it.
+#[derive(serde::Serialize)]
+struct Written {
+    name: String,
+    dtype: String,
+    shape: Vec<u64>,
+    file: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -50,16 +65,25 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             return Err(Failure::usage(format!("--input {name} is given twice")));
         }
     }
+    let start = Instant::now();
     let outputs = runner.run(&inputs)?;
+    let latency_us = start.elapsed().as_secs_f64() * 1e6;
     let mut files = BTreeSet::new();
     if let Some((name, _)) = outputs.iter().find(|(name, _)| !files.insert(file_name(name))) {
         return Err(Failure::usage(format!("two outputs of the module would be {}", file_name(name))));
     }
     on_file("create", &arguments.output_dir, std::fs::create_dir_all(&arguments.output_dir))?;
+    let mut written = Vec::with_capacity(outputs.len());
     for (name, tensor) in outputs {
-        let path = arguments.output_dir.join(file_name(&name));
-        tensor.write_npy(&path)?;
-        println!("{name} {} {:?} -> {}", tensor.dtype, tensor.shape, path.display());
+        let file = arguments.output_dir.join(file_name(&name));
+        tensor.write_npy(&file)?;
+        written.push(Written { name, dtype: tensor.dtype.to_string(), shape: tensor.shape, file });
+    }
+    if arguments.json {
+        return show::json(&serde_json::json!({ "outputs": written, "latency_us": latency_us }));
+    }
+    for Written { name, dtype, shape, file } in written {
+        println!("{} {dtype} {shape:?} -> {}", show::plain(&name), file.display());
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ super::codes! {
     GOLDEN_FAILED = "golden-failed", Refused,
         "The model does not give the golden outputs that it is released with.",
         "Check that the vectors belong to this model; nothing was signed.";
+    CHECK_FAILED = "check-failed", Refused,
+        "A compiled model does not give the outputs that it was checked against.",
+        "Nothing was written. Check that the data belong to this model; if they do, report it with the ONNX file.";
     ARGUMENT = "argument", Usage,
         "An argument of a command makes no sense.",
         "The message says what was expected; `--help` has examples.";

@@ -34,4 +34,7 @@ super::codes! {
     FAULT = "compiler-fault", Failed,
         "The compiler produced a module that does not validate, which is a fault of the compiler.",
         "Report it with the ONNX file; nothing was written.";
+    PROFILE = "profile-unavailable", Refused,
+        "The layers of a module cannot be told apart: it does not list them, or was not made by this compiler.",
+        "Compile the model again with this `dunlin`; modules that are written by hand have no layers.";
 }

@@ -39,6 +39,24 @@ fn what_is_not_there_is_an_error() {
 }
 
 #[test]
+fn an_export_can_be_timed_within_the_limits_of_a_call() {
+    let extra = r#"(func (export "spin") (param i32)
+            (loop $on (br_if $on (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+        (func (export "other") (param i64))"#;
+    let deadline = Duration::from_millis(100);
+    let mut instance = Guest::with(extra).compiled_within(deadline).instantiate().unwrap();
+    assert!(instance.time("spin", 100_000).unwrap() > instance.time("spin", 1).unwrap());
+    for name in ["nothing", "other", "memory", "dunlin_infer"] {
+        let error = instance.time(name, 1).unwrap_err();
+        assert!(matches!(&error, CallError::Engine(what) if what.contains(name)), "{error}");
+    }
+    instance.infer(1).unwrap();
+    // 2^32 turns.
+    assert_eq!(instance.time("spin", 0), Err(CallError::Deadline { deadline }));
+    assert!(instance.is_poisoned());
+}
+
+#[test]
 fn instances_share_nothing() {
     let model = Guest::default().compiled();
     let (mut a, b) = (model.instantiate().unwrap(), model.instantiate().unwrap());
