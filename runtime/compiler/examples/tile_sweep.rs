@@ -1,7 +1,8 @@
 //! Measures the compiler's choice of tiles against everything that it could have chosen.
 //!
-//! `cargo run --release -p dunlin-compiler --example tile_sweep [--all] [--table] [WORD]`: `--all` also
+//! `cargo run --release -p dunlin-compiler --example tile_sweep [--all] [--table] [--interruptible] [WORD]`: `--all` also
 //! varies what candidates have in common, `--table` prints all of them, a word selects shapes by name.
+//! `--interruptible` compiles with checks for deadlines in every loop, which modules without a bound need.
 //! Candidates of a shape take turns, and each keeps its shortest run, so that other load on the machine
 //! matters little. The limit is measured by the same engine in the same run: fused multiply-adds of 128
 //! bits from registers to registers. A dense layer of one row is bound by reading its weights instead.
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_abi::Simd;
 use dunlin_compiler::sweep::{Layer, Tile, limit};
-use wasmtime::{Engine, Instance, Module, Store, TypedFunc};
+use wasmtime::{Config, Engine, Instance, Module, Store, TypedFunc};
 
 /// Convolutions (height, width, channels in and out, window, stride), dense layers (rows, k, n) and
 /// products of matrices (how many, m, k, n).
@@ -136,8 +137,10 @@ fn main() {
     let all = arguments.iter().any(|argument| argument == "--all");
     let verbose = arguments.iter().any(|argument| argument == "--table");
     let word = arguments.iter().find(|argument| !argument.starts_with("--"));
-    let engine = Engine::default();
+    let interruptible = arguments.iter().any(|argument| argument == "--interruptible");
+    let engine = Engine::new(Config::new().epoch_interruption(interruptible)).unwrap();
     let mut store = Store::new(&engine, ());
+    store.set_epoch_deadline(1);
     let mut fma = runner(&engine, &mut store, &limit::multiply_adds());
     for (title, layers) in [("tuned", tuned()), ("held out", held_out())] {
         println!("{title}\n{:<36} {:>8} {:>8} {:>6}  chosen / best", "", "GFLOP/s", "of limit", "ratio");

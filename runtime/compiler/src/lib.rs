@@ -30,7 +30,7 @@ use dunlin_abi::Simd;
 
 pub use constant::{Constant, ConstantData};
 pub use error::{CompileError, Unsupported};
-pub use profile::{ProfileError, Profiled, layers, profiled};
+pub use profile::{MAX_TIMES, ProfileError, Profiled, layers, profiled};
 pub use report::{LAYERS_SECTION, Layer, Report, WeightFormat};
 
 /// The largest ONNX file, in bytes.

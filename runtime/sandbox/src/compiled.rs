@@ -26,8 +26,8 @@ struct Inner {
     digest: Digest,
     summary: Summary,
     limits: Limits,
-    /// The deadline of every call, in ticks of the engine.
-    deadline_ticks: u64,
+    /// The deadline of every call, in ticks of the engine; `None` for a model that needs no watching.
+    deadline_ticks: Option<u64>,
 }
 
 impl CompiledModel {
@@ -38,7 +38,7 @@ impl CompiledModel {
         summary: Summary,
         limits: Limits,
     ) -> Self {
-        let deadline_ticks = engine.ticks(limits.deadline);
+        let deadline_ticks = (!summary.work.fits(limits.deadline)).then(|| engine.ticks(limits.deadline));
         CompiledModel { inner: Arc::new(Inner { engine, template, digest, summary, limits, deadline_ticks }) }
     }
 
@@ -75,7 +75,12 @@ impl CompiledModel {
         &self.inner.engine
     }
 
-    pub(crate) fn deadline_ticks(&self) -> u64 {
+    /// Whether calls are watched by the clock; if not, it is proven that they end in time.
+    pub fn is_interruptible(&self) -> bool {
+        self.inner.deadline_ticks.is_some()
+    }
+
+    pub(crate) fn deadline_ticks(&self) -> Option<u64> {
         self.inner.deadline_ticks
     }
 

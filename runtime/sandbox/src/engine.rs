@@ -1,4 +1,7 @@
-//! One wasmtime engine: how models are compiled, and the clock that stops them.
+//! How models are compiled, and the clock that stops them.
+//!
+//! A model whose work is proven to fit its deadline is compiled without checks in its loops, any other
+//! with them: see [`Work`](crate::Work). wasmtime decides that for an engine, so there are two.
 
 use core::num::NonZeroUsize;
 use core::time::Duration;
@@ -40,10 +43,26 @@ pub struct Engine {
 }
 
 struct Inner {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<Host>,
+    /// For models that are stopped by the clock.
+    interruptible: Compiler,
+    /// For models that are proven to end in time.
+    bounded: Compiler,
     ticker: Ticker,
     tick: Duration,
+}
+
+/// A wasmtime engine with the host's functions.
+struct Compiler {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<Host>,
+}
+
+impl Compiler {
+    fn new(config: &EngineConfig, interruptible: bool) -> wasmtime::Result<Compiler> {
+        let wasmtime = wasmtime::Engine::new(&settings(config, interruptible))?;
+        let linker = host::linker(&wasmtime)?;
+        Ok(Compiler { wasmtime, linker })
+    }
 }
 
 impl Engine {
@@ -52,14 +71,15 @@ impl Engine {
     /// # Errors
     /// wasmtime does not know this machine, or no thread can be started.
     pub fn new(config: EngineConfig) -> Result<Engine, CompileError> {
-        let engine = |error: wasmtime::Error| CompileError::Engine(format!("{error:#}"));
-        let wasmtime = wasmtime::Engine::new(&settings(&config)).map_err(engine)?;
-        let linker = host::linker(&wasmtime).map_err(engine)?;
+        let compiler = |interruptible| {
+            Compiler::new(&config, interruptible).map_err(|error| CompileError::Engine(format!("{error:#}")))
+        };
+        let (interruptible, bounded) = (compiler(true)?, compiler(false)?);
         // A tick of zero would be a busy loop.
         let tick = config.tick.max(Duration::from_micros(100));
-        let ticking = wasmtime.clone();
+        let ticking = interruptible.wasmtime.clone();
         let ticker = Ticker::start(tick, move || ticking.increment_epoch()).map_err(CompileError::Clock)?;
-        Ok(Engine { inner: Arc::new(Inner { wasmtime, linker, ticker, tick }) })
+        Ok(Engine { inner: Arc::new(Inner { interruptible, bounded, ticker, tick }) })
     }
 
     /// Compiles an admitted model to machine code. Takes tens of milliseconds for a model whose code
@@ -70,8 +90,10 @@ impl Engine {
     pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
         let (artifact, summary, limits) = model.into_parts();
         let refused = |error: wasmtime::Error| CompileError::Compile(format!("{error:#}"));
-        let module = Module::new(&self.inner.wasmtime, artifact.bytes()).map_err(refused)?;
-        let template = self.inner.linker.instantiate_pre(&module).map_err(refused)?;
+        let in_time = summary.work.fits(limits.deadline);
+        let compiler = if in_time { &self.inner.bounded } else { &self.inner.interruptible };
+        let module = Module::new(&compiler.wasmtime, artifact.bytes()).map_err(refused)?;
+        let template = compiler.linker.instantiate_pre(&module).map_err(refused)?;
         Ok(CompiledModel::new(self.clone(), template, artifact.digest(), summary, limits))
     }
 
@@ -85,18 +107,14 @@ impl Engine {
         // Half of the range is for ever, and adding the epoch to it does not overflow.
         u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1
     }
-
-    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.inner.wasmtime
-    }
 }
 
 /// wasmtime's settings. Admission has validated the module with fewer features than these; what can
 /// be turned off here is turned off once more.
-fn settings(config: &EngineConfig) -> Config {
+fn settings(config: &EngineConfig, interruptible: bool) -> Config {
     let mut settings = Config::new();
     settings
-        .epoch_interruption(true)
+        .epoch_interruption(interruptible)
         .consume_fuel(false)
         .max_wasm_stack(MAX_STACK_BYTES as usize)
         .wasm_backtrace_max_frames(NonZeroUsize::new(8))

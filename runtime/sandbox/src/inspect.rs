@@ -17,6 +17,7 @@ use wasmparser::{
 
 use crate::admission::AdmissionError;
 use crate::surface::Surface;
+use crate::work::{self, Body, Obstacle, Proof, Work};
 use crate::{bounds, names, simd};
 
 /// The least size, in bytes, of a data segment that [`Summary::segments`] lists: one weight tensor.
@@ -65,6 +66,8 @@ pub struct Summary {
     pub segment_bytes: Vec<u64>,
     /// The SIMD level that its code needs; never above the card's.
     pub simd: Simd,
+    /// How much one call can do at most, of any export and for any number of samples.
+    pub work: Work,
     /// Custom sections: name (cut to 120 characters) and bytes of content.
     pub custom_sections: Vec<(String, u64)>,
     /// Where in the file the contents of data segments of at least [`SEGMENT_BYTES`] lie: the places
@@ -133,6 +136,8 @@ struct Survey<'a> {
     segment_bytes: Vec<u64>,
     /// The highest level so far, and the function that needs it; `None` for a global.
     simd: (Simd, Option<u32>),
+    /// What each function does.
+    bodies: Vec<Result<Body, Obstacle>>,
     custom_sections: Vec<(String, u64)>,
     segments: Vec<Range<u64>>,
 }
@@ -151,6 +156,7 @@ impl<'a> Survey<'a> {
             data_bytes: 0,
             segment_bytes: Vec::new(),
             simd: (Simd::None, None),
+            bodies: Vec::new(),
             custom_sections: Vec::new(),
             segments: Vec::new(),
         }
@@ -255,7 +261,7 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Bounds, then validates one function, and notes the SIMD level that it needs.
+    /// Bounds, then validates one function, and notes what it does and the SIMD level that it needs.
     fn function(
         &mut self,
         function: FuncToValidate<ValidatorResources>,
@@ -278,14 +284,26 @@ impl<'a> Survey<'a> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(broken)?;
         let mut operators = OperatorsReader::new(reader);
+        let mut proof = Proof::default();
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(broken)?;
             validator.op(offset, &operator).map_err(broken)?;
             self.need(simd::of_operator(&operator), Some(index));
+            proof.operator(&operator);
         }
+        self.bodies.push(proof.finish());
         operators.finish().map_err(broken)?;
         self.allocations = validator.into_allocations();
         Ok(())
+    }
+
+    fn work(&self) -> Work {
+        match work::resolve(&self.bodies, self.surface.imported()) {
+            Ok(operators) => Work::Bounded { operators },
+            Err((index, obstacle)) => {
+                Work::Unbounded { reason: format!("{obstacle}{}", names::place(self.bytes, index)) }
+            }
+        }
     }
 
     fn need(&mut self, level: Simd, function: Option<u32>) {
@@ -311,6 +329,7 @@ impl<'a> Survey<'a> {
         let (imports, exports) = self.surface.check(&card, types)?;
         self.check_card(&card, memory_min_bytes)?;
         Ok(Summary {
+            work: self.work(),
             card,
             card_digest: Digest::of(card_bytes),
             imports,

@@ -50,7 +50,7 @@ struct Output {
 
 impl Instance {
     pub(crate) fn new(model: CompiledModel) -> Result<Instance, CallError> {
-        let mut store = Store::new(model.engine().wasmtime(), Host::new(model.limits()));
+        let mut store = Store::new(model.template().module().engine(), Host::new(model.limits()));
         store.limiter(|host| host);
         let wasm = entered(&model, &mut store, |store| model.template().instantiate(store))
             .map_err(|stop| stopped(&model, &store, stop, None))?;
@@ -317,14 +317,17 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// Runs guest code with the clock ticking and the deadline set.
+/// Runs guest code; a model that is not proven to end in time, with the clock ticking and the deadline
+/// set.
 fn entered<R>(
     model: &CompiledModel,
     store: &mut Store<Host>,
     enter: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<R>,
 ) -> Result<R, Stop> {
-    let _running = model.engine().ticker().running();
-    store.set_epoch_deadline(model.deadline_ticks());
+    let _running = model.deadline_ticks().map(|ticks| {
+        store.set_epoch_deadline(ticks);
+        model.engine().ticker().running()
+    });
     enter(store).map_err(|error| Stop::of(&error))
 }
 

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Nothing here touches a disk, a network or the wall clock. What a guest may do is decided before any
-//! of its code runs; what it does is bounded in time (epochs), memory, table, stack and words. A model
-//! that misbehaves costs an error value, never the process, as long as two things hold that this crate
-//! cannot check:
+//! of its code runs; what it does is bounded in time (by proof where its code allows one, else by
+//! epochs: see [`Work`]), memory, table, stack and words. A model that misbehaves costs an error value,
+//! never the process, as long as two things hold that this crate cannot check:
 //!
 //! - calls come from threads with at least [`NATIVE_STACK_BYTES`] of native stack, because exhausting
 //!   that aborts the process, while exhausting the guest's [`MAX_STACK_BYTES`] is an error;
@@ -48,6 +48,7 @@ mod simd;
 mod speech;
 mod surface;
 mod ticker;
+mod work;
 
 pub use admission::{AdmissionError, AdmittedModel, admit};
 pub use call::CallError;
@@ -58,3 +59,4 @@ pub use instance::Instance;
 pub use limits::{Admission, Limits, MAX_STACK_BYTES, NATIVE_STACK_BYTES};
 pub use output::{OutputError, validate_output};
 pub use speech::{LogLine, Logs, Metric, Metrics};
+pub use work::Work;

@@ -42,6 +42,11 @@ impl<'a> Surface<'a> {
         Ok(())
     }
 
+    /// How many functions it imports; there are no other imports.
+    pub(crate) fn imported(&self) -> u32 {
+        u32::try_from(self.imports.len()).unwrap_or(u32::MAX)
+    }
+
     /// Checks every type, and that nothing is missing which the card makes necessary. Gives the
     /// imports, each once, and the names of all exports.
     pub(crate) fn check(

@@ -1,10 +1,12 @@
 //! `dunlin inspect`: what a module says of itself, read without running it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use dunlin_core::Digest;
 use dunlin_fleet::run::shape_text;
+use dunlin_sandbox::Work;
 
 use crate::failure::{Outcome, on_file};
 use crate::show;
@@ -31,6 +33,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let layers = dunlin_compiler::layers(&bytes)?;
     let digest = Digest::of(&bytes);
     if arguments.json {
+        let work = match &summary.work {
+            Work::Bounded { operators } => serde_json::json!({ "operators_max": operators }),
+            Work::Unbounded { reason } => serde_json::json!({ "unbounded": reason }),
+        };
         let section = |(name, bytes): &(String, u64)| serde_json::json!({ "name": name, "bytes": bytes });
         let sections: Vec<serde_json::Value> = summary.custom_sections.iter().map(section).collect();
         return show::json(&serde_json::json!({
@@ -43,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             "memory_min_bytes": summary.memory_min_bytes,
             "memory_max_bytes": summary.memory_max_bytes,
             "functions": summary.functions,
+            "work": work,
             "code_bytes": summary.code_bytes,
             "data_bytes": summary.data_bytes,
             "segment_bytes": summary.segment_bytes,
@@ -78,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         "code, data".to_string(),
         format!("{}, {}", show::bytes(summary.code_bytes), show::bytes(summary.data_bytes)),
     ]);
+    table.add_row(["work of a call".to_string(), work(&summary.work)]);
     if !summary.segment_bytes.is_empty() {
         table.add_row(["data segments".to_string(), segments(&summary.segment_bytes)]);
     }
@@ -91,6 +99,21 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         println!("{}", super::compile::layers(&layers));
     }
     Ok(())
+}
+
+/// What is proven of the time that a call takes.
+fn work(work: &Work) -> String {
+    match work {
+        Work::Bounded { operators } => {
+            let deadline = work.least_deadline().unwrap_or(Duration::MAX);
+            format!(
+                "at most {} operators: no checks needed for deadlines from {} on",
+                show::count(*operators),
+                show::micros(deadline.as_secs_f64() * 1e6)
+            )
+        }
+        Work::Unbounded { reason } => format!("not bounded, so it runs with checks: {}", show::plain(reason)),
+    }
 }
 
 /// How many, and the first of them.

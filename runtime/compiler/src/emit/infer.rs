@@ -32,17 +32,7 @@ pub(super) struct Run {
 pub(super) fn emit(runs: &[Run], max_batch: u32) -> Function {
     let mut code = Code::new(Simd::None, 1);
     let n = Index(0);
-    code.raw([
-        Instruction::LocalGet(n.0),
-        Instruction::I32Const(1),
-        Instruction::I32Sub,
-        Instruction::I32Const(max_batch.cast_signed()),
-        Instruction::I32GeU,
-        Instruction::If(BlockType::Empty),
-        Instruction::I32Const(STATUS_WRONG_BATCH),
-        Instruction::Return,
-        Instruction::End,
-    ]);
+    code.checked(n, max_batch, Some(STATUS_WRONG_BATCH));
     // How far the regions of all samples have moved, for each distance between samples.
     let mut moved: BTreeMap<u32, Index> = BTreeMap::new();
     if max_batch > 1 {

@@ -14,6 +14,10 @@ use wasmparser::{Parser, Payload};
 
 use crate::report::{LAYERS_SECTION, Layer};
 
+/// The most calls of a layer that one call of its export makes: with more, numbers that a layer writes
+/// over would leave the range in which they are in a whole inference.
+pub const MAX_TIMES: u32 = 64;
+
 /// A module with its layers exported.
 #[derive(Clone, Debug)]
 pub struct Profiled {
@@ -21,7 +25,8 @@ pub struct Profiled {
     pub wasm: Vec<u8>,
     /// The layers, in the order of the calls.
     pub layers: Vec<Layer>,
-    /// The exports `(times: i32) -> ()`, one a layer.
+    /// The exports `(times: i32) -> ()`, one a layer. They do nothing unless `times` is 1 to
+    /// [`MAX_TIMES`].
     pub exports: Vec<String>,
 }
 

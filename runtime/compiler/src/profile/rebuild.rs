@@ -1,11 +1,14 @@
 //! The same module with functions appended: every section is copied as it is, and the four that list
 //! types, functions, exports and bodies get entries at their ends.
 
-use wasm_encoder::{BlockType, Encode, Function, Instruction, Module, RawSection};
+use dunlin_abi::Simd;
+use wasm_encoder::{Encode, Function, Instruction, Module, RawSection};
 use wasmparser::{BinaryReader, Parser, Payload};
 
-use super::ProfileError;
 use super::calls::Call;
+use super::{MAX_TIMES, ProfileError};
+use crate::emit::code::Code;
+use crate::emit::expr::Index;
 
 const TYPES: u8 = 1;
 const FUNCTIONS: u8 = 3;
@@ -81,29 +84,16 @@ fn appended(data: &[u8], count: usize, more: &[u8]) -> Result<Vec<u8>, ProfileEr
     Ok(content)
 }
 
-/// Makes the call as often as the parameter says.
+/// Makes the call as often as the parameter says, if that is 1 to [`MAX_TIMES`]. Check and loop have the
+/// form from which a host can tell how long it takes at most.
 fn body(call: &Call) -> Function {
-    let mut function = Function::new([]);
-    let mut write = |instruction: &Instruction<'_>| {
-        function.instruction(instruction);
-    };
-    write(&Instruction::LocalGet(0));
-    write(&Instruction::If(BlockType::Empty));
-    write(&Instruction::Loop(BlockType::Empty));
-    for argument in &call.arguments {
-        write(&Instruction::I32Const(*argument));
-    }
-    write(&Instruction::Call(call.function));
-    for _ in 0..call.results {
-        write(&Instruction::Drop);
-    }
-    write(&Instruction::LocalGet(0));
-    write(&Instruction::I32Const(1));
-    write(&Instruction::I32Sub);
-    write(&Instruction::LocalTee(0));
-    write(&Instruction::BrIf(0));
-    write(&Instruction::End);
-    write(&Instruction::End);
-    write(&Instruction::End);
-    function
+    let times = Index(0);
+    let mut code = Code::new(Simd::None, 1);
+    code.checked(times, MAX_TIMES, None);
+    code.counted_by(times, |code| {
+        code.raw(call.arguments.iter().map(|argument| Instruction::I32Const(*argument)));
+        code.raw([Instruction::Call(call.function)]);
+        code.raw((0..call.results).map(|_| Instruction::Drop));
+    });
+    code.finish()
 }

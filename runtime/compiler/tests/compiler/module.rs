@@ -2,7 +2,8 @@
 
 use dunlin_abi::{CARD_SECTION, Card, Dim, Meaning, Simd};
 use dunlin_compiler::{Options, compile};
-use wasmparser::{Operator, Parser, Payload};
+use dunlin_sandbox::Work;
+use wasmparser::{Parser, Payload};
 
 use crate::builder::{D, Model, numbers};
 use crate::run::Running;
@@ -153,61 +154,21 @@ fn layers_of_one_geometry_share_their_code() {
 }
 
 #[test]
-fn every_loop_has_the_one_form() {
-    for simd in [Simd::None, Simd::Relaxed] {
-        let compiled = compile(&classifier().bytes(), &options(4, simd)).unwrap();
-        let mut loops = 0;
-        for payload in Parser::new(0).parse_all(&compiled.wasm).map(Result::unwrap) {
-            if let Payload::CodeSectionEntry(body) = payload {
-                let code: Vec<Operator<'_>> =
-                    body.get_operators_reader().unwrap().into_iter().map(Result::unwrap).collect();
-                loops += counted_loops(&code);
+fn the_work_of_a_module_is_proven_and_grows_with_its_batch() {
+    for simd in [Simd::None, Simd::Deterministic, Simd::Relaxed] {
+        let work = |max_batch: u32| {
+            let wasm = compile(&classifier().bytes(), &options(max_batch, simd)).unwrap().wasm;
+            match dunlin_sandbox::inspect(&wasm).unwrap().work {
+                Work::Bounded { operators } => operators,
+                Work::Unbounded { reason } => panic!("{simd:?}: {reason}"),
             }
-        }
-        assert!(loops >= 4, "{loops}");
+        };
+        let (one, four) = (work(1), work(4));
+        let macs = 64 * 200 + 2000;
+        let lanes = if simd == Simd::None { 1 } else { 4 };
+        assert!((macs / lanes..macs * 8).contains(&one), "{simd:?}: {one} operators");
+        assert!((4 * one..4 * one + 400).contains(&four), "{simd:?}: {one} and {four} operators");
     }
-}
-
-/// Checks every loop of a function and gives their number.
-fn counted_loops(code: &[Operator<'_>]) -> usize {
-    let mut open = Vec::new();
-    let mut loops = 0;
-    for (index, operator) in code.iter().enumerate() {
-        match operator {
-            Operator::Loop { .. } => {
-                let [set, load] = [&code[index - 1], &code[index - 2]];
-                let Operator::LocalSet { local_index } = set else { panic!("{set:?}") };
-                // A constant, or the parameter of `dunlin_infer`, which is checked before.
-                let bounded = matches!(load, Operator::I32Const { value } if *value > 1)
-                    || matches!(load, Operator::LocalGet { local_index: 0 });
-                assert!(bounded, "{load:?}");
-                loops += 1;
-                open.push(Some((*local_index, index)));
-            }
-            Operator::Block { .. } | Operator::If { .. } => open.push(None),
-            Operator::BrIf { relative_depth } => {
-                if let Some((counter, _)) = open[open.len() - 1 - *relative_depth as usize] {
-                    let [get, one, sub, tee] = &code[index - 4..index] else { panic!() };
-                    assert!(matches!(get, Operator::LocalGet { local_index } if *local_index == counter));
-                    assert!(matches!(one, Operator::I32Const { value: 1 }));
-                    assert!(matches!(sub, Operator::I32Sub));
-                    assert!(matches!(tee, Operator::LocalTee { local_index } if *local_index == counter));
-                }
-            }
-            Operator::Br { .. } | Operator::BrTable { .. } => panic!("{operator:?}"),
-            Operator::End => {
-                if let Some(Some((counter, start))) = open.pop() {
-                    let written = code[start..index].iter().filter(|operator| {
-                        matches!(operator, Operator::LocalSet { local_index } | Operator::LocalTee { local_index }
-                            if *local_index == counter)
-                    });
-                    assert_eq!(written.count(), 1, "only the count writes the counter");
-                }
-            }
-            _ => {}
-        }
-    }
-    loops
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dunlin_core::code::Coded as _;
-use dunlin_sandbox::{CallError, validate_output};
+use dunlin_sandbox::{CallError, Work, validate_output};
 use proptest::prelude::*;
 
 use crate::guest::{CARD, Guest, bytes_of};
@@ -97,6 +97,39 @@ fn an_infinite_loop_is_stopped_and_the_next_instance_works() {
     assert_eq!(instance.input(0), Err(CallError::Poisoned));
     assert_eq!(instance.output(0, 1), Err(CallError::Poisoned));
     model.instantiate().unwrap().infer(1).unwrap();
+}
+
+/// The body of an inference that goes round `turns` times, in the form that can be proven.
+fn counting(turns: u32) -> String {
+    format!(
+        "(local $i i32)
+         i32.const {turns} local.set $i
+         loop local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end
+         i32.const 0"
+    )
+}
+
+#[test]
+fn work_that_is_proven_to_fit_the_deadline_runs_without_checks() {
+    // Two operators a turn, at 100 operators a microsecond: 1 ms.
+    let guest = |turns: u32, deadline_ms: u64| {
+        Guest { infer: counting(turns), ..Guest::default() }
+            .compiled_within(Duration::from_millis(deadline_ms))
+    };
+    let proven = guest(50_000, 1);
+    assert!(!proven.is_interruptible());
+    proven.instantiate().unwrap().infer(3).unwrap();
+    assert!(guest(50_001, 1).is_interruptible());
+    // Proven to end, but not in time.
+    let longest = guest(u32::MAX, 20);
+    let deadline = Duration::from_millis(20);
+    assert_eq!(longest.instantiate().unwrap().infer(1), Err(CallError::Deadline { deadline }));
+    // Both kinds are at home in one engine, and models without a bound are told why.
+    let Work::Unbounded { reason } = &Guest::default().compiled_within(deadline).summary().work.clone()
+    else {
+        panic!("the loops of the default guest count up");
+    };
+    assert!(reason.starts_with("a loop does not count down from a constant in function"), "{reason}");
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(super) struct Figures {
     pub(super) resident_bytes: Option<u64>,
     /// How many calls were measured.
     pub(super) calls: usize,
+    /// Whether the code has checks for its deadline, because it is not proven to end in time.
+    pub(super) interruptible: bool,
 }
 
 /// A module that is loaded, with its inputs filled.
@@ -47,11 +49,13 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn new(bytes: Vec<u8>) -> Outcome<Loaded> {
+    /// Loads it with `patience` times the deadline of a developer's machine.
+    pub(super) fn new(bytes: Vec<u8>, patience: u32) -> Outcome<Loaded> {
         let engine = Engine::new(EngineConfig::default())?;
         let start = Instant::now();
         let summary = dunlin_sandbox::inspect(&bytes)?;
-        let (limits, imports) = (local_limits(&summary), summary.imports.clone());
+        let (mut limits, imports) = (local_limits(&summary), summary.imports.clone());
+        limits.deadline = limits.deadline.saturating_mul(patience);
         let admission = Admission { limits, imports, card_digest: None };
         let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), &admission)?;
         let load_us = micros(start);
@@ -71,7 +75,7 @@ impl Loaded {
 /// Measures all of it.
 pub(super) fn measure(bytes: Vec<u8>, batch: u32) -> Outcome<Figures> {
     let before = resident_bytes();
-    let mut loaded = Loaded::new(bytes)?;
+    let mut loaded = Loaded::new(bytes, 1)?;
     let most = loaded.instance.card().max_batch;
     if !(1..=most).contains(&batch) {
         return Err(Failure::usage(format!("--batch is {batch}, the module takes 1 to {most}")));
@@ -88,6 +92,7 @@ pub(super) fn measure(bytes: Vec<u8>, batch: u32) -> Outcome<Figures> {
         guest_bytes: loaded.instance.memory_bytes(),
         resident_bytes: growth,
         calls: times.len(),
+        interruptible: loaded.instance.model().is_interruptible(),
     })
 }
 

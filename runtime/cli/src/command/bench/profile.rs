@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use comfy_table::Table;
-use dunlin_compiler::{Layer, Profiled};
+use dunlin_compiler::{Layer, MAX_TIMES, Profiled};
 use dunlin_sandbox::Instance;
 
 use super::measure::{Loaded, MEASURE, quantile};
@@ -16,10 +16,6 @@ use crate::show;
 
 /// How long the calls of one layer in one round should take.
 const TURN: Duration = Duration::from_micros(20);
-
-/// The most calls of one layer in one round: with more, numbers that are written over would leave the
-/// range in which they are in a whole inference.
-const MAX_REPEATS: u32 = 64;
 
 /// The least number of rounds.
 const MIN_ROUNDS: usize = 15;
@@ -50,7 +46,8 @@ struct LayerFigures {
 
 /// Measures every layer.
 pub(super) fn profile(parts: Profiled) -> Outcome<Profile> {
-    let mut loaded = Loaded::new(parts.wasm)?;
+    // With as much time as it takes to call a layer that often, it is compiled as the whole is.
+    let mut loaded = Loaded::new(parts.wasm, MAX_TIMES)?;
     let instance = &mut loaded.instance;
     // Every layer finds in the arena what the one before it left.
     instance.infer(1)?;
@@ -58,7 +55,7 @@ pub(super) fn profile(parts: Profiled) -> Outcome<Profile> {
     for export in &parts.exports {
         let first = instance.time(export, 1)?.min(instance.time(export, 1)?);
         let fitting = TURN.as_nanos() / first.as_nanos().max(1);
-        repeats.push(u32::try_from(fitting).unwrap_or(MAX_REPEATS).clamp(1, MAX_REPEATS));
+        repeats.push(u32::try_from(fitting).unwrap_or(MAX_TIMES).clamp(1, MAX_TIMES));
     }
     let entry_us = entry_us(instance, parts.exports.first())?;
     let (begin, mut rounds) = (Instant::now(), 0);

@@ -176,7 +176,22 @@ impl Code {
         }
     }
 
-    /// Runs `body` as often as `trips` says, which is at least 1 and bounded.
+    /// Begins a function with a look at a parameter: unless it is 1 to `most`, the function returns, with
+    /// `status` if it has a result. A parameter that is never written may then be the trips of a loop.
+    pub(crate) fn checked(&mut self, parameter: Index, most: u32, status: Option<i32>) {
+        self.raw([
+            Instruction::LocalGet(parameter.0),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::I32Const(most.cast_signed()),
+            Instruction::I32GeU,
+            Instruction::If(BlockType::Empty),
+        ]);
+        self.raw(status.map(Instruction::I32Const));
+        self.raw([Instruction::Return, Instruction::End]);
+    }
+
+    /// Runs `body` as often as `trips` says, which was [`Code::checked`].
     pub(crate) fn counted_by(&mut self, trips: Index, body: impl FnOnce(&mut Code)) {
         self.scoped(|code| {
             let counter = code.copy(trips);

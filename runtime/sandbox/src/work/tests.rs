@@ -1,0 +1,301 @@
+//! Forms that are proven, forms that are not, and random programs held against the engine's own meter.
+
+use proptest::prelude::*;
+use wasm_encoder::{BlockType, Instruction, ValType};
+use wasmparser::{Parser, Payload};
+
+use super::*;
+
+/// The work of a module in text form, or in the way of what, in which function.
+fn work(text: &str) -> Result<u64, (u32, Obstacle)> {
+    work_of(&wat::parse_str(text).unwrap())
+}
+
+fn work_of(wasm: &[u8]) -> Result<u64, (u32, Obstacle)> {
+    let (mut imported, mut bodies) = (0, Vec::new());
+    for payload in Parser::new(0).parse_all(wasm).map(Result::unwrap) {
+        match payload {
+            Payload::ImportSection(section) => imported = section.count(),
+            Payload::CodeSectionEntry(body) => {
+                let mut proof = Proof::default();
+                for operator in body.get_operators_reader().unwrap() {
+                    proof.operator(&operator.unwrap());
+                }
+                bodies.push(proof.finish());
+            }
+            _ => {}
+        }
+    }
+    resolve(&bodies, imported)
+}
+
+/// A function with a counted loop of `trips` around `body`; its locals are `$i`, `$j`, `$x`.
+fn counted(trips: &str, body: &str) -> String {
+    format!(
+        "(func (param $n i32) (local $i i32) (local $j i32) (local $x i32)
+           {trips} local.set $i
+           loop {body} local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end)"
+    )
+}
+
+const STORE: &str = "i32.const 0 i32.const 7 i32.store";
+
+#[test]
+fn a_loop_costs_its_trips() {
+    // The store, the subtraction and the branch.
+    assert_eq!(work(&format!("(module (memory 1) {})", counted("i32.const 10", STORE))), Ok(30));
+    let inner = "i32.const 5 local.set $j loop i32.const 0 i32.load drop
+                 local.get $j i32.const 1 i32.sub local.tee $j br_if 0 end";
+    assert_eq!(
+        work(&format!("(module (memory 1) {})", counted("i32.const 10", inner))),
+        Ok(10 * (5 * 3 + 2))
+    );
+}
+
+#[test]
+fn a_loop_from_zero_goes_round_the_whole_circle() {
+    assert_eq!(work(&format!("(module {})", counted("i32.const 0", "nop"))), Ok(2 << 32));
+    assert_eq!(work(&format!("(module {})", counted("i32.const -1", "nop"))), Ok(2 * (u64::from(u32::MAX))));
+}
+
+#[test]
+fn calls_cost_what_they_call_and_are_resolved_in_any_order() {
+    let module = format!(
+        "(module (memory 1) (func $a call $b call $b) (func $b {STORE}) {})",
+        counted("i32.const 4", "call $a")
+    );
+    assert_eq!(work(&module), Ok(4 * (CALL + 2 * (CALL + 1) + 2)));
+}
+
+#[test]
+fn a_checked_parameter_bounds_a_loop() {
+    for (result, status) in [("", ""), ("(result i32)", "i32.const -1")] {
+        let end = if result.is_empty() { "" } else { "i32.const 0" };
+        let module = |check: &str, more: &str| {
+            format!(
+                "(module (func (param $n i32) {result} (local $i i32)
+                   local.get $n i32.const 1 i32.sub i32.const 16 {check} if {status} return end
+                   local.get $n local.set $i
+                   loop nop local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end {more} {end}))"
+            )
+        };
+        assert_eq!(work(&module("i32.ge_u", "")), Ok(4 + 16 * 2));
+        assert_eq!(work(&module("i32.ge_s", "")), Err((0, Obstacle::Trips)), "-5 is below 16 too");
+        assert_eq!(work(&module("i32.ge_u", "i32.const 9 local.set $n")), Err((0, Obstacle::Counter)));
+    }
+}
+
+#[test]
+fn every_other_loop_is_in_the_way() {
+    let cases = [
+        // No number of trips.
+        (counted("local.get $n", "nop"), Obstacle::Trips),
+        (counted("i32.const 3 i32.const 4 i32.add", "nop"), Obstacle::Trips),
+        (format!("(func (local $i i32) {})", "loop local.get $i br_if 0 end"), Obstacle::Trips),
+        ("(func (local $i i32) i32.const 3 local.set $i nop loop end)".into(), Obstacle::Trips),
+        (
+            "(func (result i32) (local $i i32) i32.const 3 local.set $i loop (result i32) i32.const 0 end)"
+                .into(),
+            Obstacle::Trips,
+        ),
+        // The counter.
+        (counted("i32.const 3", "i32.const 9 local.set $i"), Obstacle::Counter),
+        (counted("i32.const 3", "i32.const 9 local.tee $i drop"), Obstacle::Counter),
+        (
+            counted("i32.const 3", "block local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end"),
+            Obstacle::Counter,
+        ),
+        (counted("i32.const 3", "local.get $i i32.const 1 i32.sub local.tee $i drop"), Obstacle::Counter),
+        (counted("i32.const 3", "local.get $x i32.const 1 i32.sub local.tee $i br_if 0"), Obstacle::Counter),
+        (counted("i32.const 3", "local.get $i i32.const 2 i32.sub local.tee $i br_if 0"), Obstacle::Counter),
+        (
+            counted(
+                "i32.const 3",
+                "i32.const 2 local.set $i loop local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end",
+            ),
+            Obstacle::Counter,
+        ),
+        // Counted down twice in a round, it may pass 0.
+        (counted("i32.const 3", "local.get $i i32.const 1 i32.sub local.tee $i br_if 0"), Obstacle::Branch),
+        // Branches back.
+        (counted("i32.const 3", "br 0"), Obstacle::Branch),
+        (counted("i32.const 3", "local.get $n br_if 0"), Obstacle::Branch),
+        (counted("i32.const 3", "block local.get $n br_if 1 end"), Obstacle::Branch),
+        (counted("i32.const 3", "block local.get $n br_table 0 1 end"), Obstacle::Branch),
+        (counted("i32.const 3", "block local.get $n br_table 1 0 end"), Obstacle::Branch),
+    ];
+    for (function, obstacle) in cases {
+        assert_eq!(work(&format!("(module {function})")), Err((0, obstacle)), "{function}");
+    }
+}
+
+#[test]
+fn branches_out_are_no_obstacle() {
+    let out = "block local.get $n br_if 0 local.get $n br_if 2 end";
+    assert_eq!(work(&format!("(module {})", counted("i32.const 3", out))), Ok(3 * (2 + 2)));
+    assert_eq!(work("(module (func (param i32) block block local.get 0 br_table 0 1 2 end end))"), Ok(3));
+}
+
+#[test]
+fn recursion_hosts_and_whole_regions_are_in_the_way() {
+    assert_eq!(work("(module (func $a call $b) (func $b call $a))"), Err((0, Obstacle::Recursion)));
+    assert_eq!(work("(module (func $a call $a))"), Err((0, Obstacle::Recursion)));
+    assert_eq!(
+        work(r#"(module (import "dunlin" "log" (func $log)) (func nop) (func call $log))"#),
+        Err((2, Obstacle::Host))
+    );
+    for (text, name) in [
+        ("i32.const 0 i32.const 0 i32.const 9 memory.fill", "memory.fill"),
+        ("i32.const 0 i32.const 0 i32.const 9 memory.copy", "memory.copy"),
+        ("i32.const 1 memory.grow drop", "memory.grow"),
+        ("i32.const 0 call_indirect", "call_indirect"),
+    ] {
+        let module = format!("(module (memory 1) (table 1 funcref) (func {text}))");
+        assert_eq!(work(&module), Err((0, Obstacle::Operator(name))));
+    }
+}
+
+#[test]
+fn deep_nests_are_refused_and_deep_calls_are_not() {
+    let mut body = "nop".to_string();
+    for depth in 0..=MAX_LOOPS {
+        body = format!(
+            "i32.const 1 local.set $l{depth} loop {body}
+             local.get $l{depth} i32.const 1 i32.sub local.tee $l{depth} br_if 0 end"
+        );
+    }
+    let locals: String = (0..=MAX_LOOPS).map(|depth| format!("(local $l{depth} i32)")).collect();
+    assert_eq!(work(&format!("(module (func {locals} {body}))")), Err((0, Obstacle::Depth)));
+    let calls: String = (0..20_000).map(|index| format!("(func $f{index} call $f{})", index + 1)).collect();
+    assert_eq!(work(&format!("(module {calls} (func $f20000))")), Ok(20_000 * CALL));
+}
+
+#[test]
+fn a_sum_that_overflows_stays_at_the_greatest() {
+    let mut body = "nop".to_string();
+    for depth in 0..4 {
+        body = format!(
+            "i32.const -1 local.set $l{depth} loop {body}
+             local.get $l{depth} i32.const 1 i32.sub local.tee $l{depth} br_if 0 end"
+        );
+    }
+    let locals: String = (0..4).map(|depth| format!("(local $l{depth} i32)")).collect();
+    assert_eq!(work(&format!("(module (func {locals} {body}))")), Ok(u64::MAX));
+    assert!(!Work::Bounded { operators: u64::MAX }.fits(Duration::from_secs(3600)));
+}
+
+#[test]
+fn work_fits_a_deadline_at_100_operators_a_microsecond() {
+    let work = Work::Bounded { operators: 100_000 };
+    assert!(work.fits(Duration::from_millis(1)));
+    assert!(!work.fits(Duration::from_micros(999)));
+    assert!(!Work::Unbounded { reason: String::new() }.fits(Duration::MAX));
+}
+
+/// Locals of a random program: 0 is the parameter.
+const LOCALS: u32 = 5;
+
+/// A program of counted loops, branches and writes, some of which break the form.
+fn program() -> impl Strategy<Value = Vec<Instruction<'static>>> {
+    let leaf = prop_oneof![
+        Just(vec![Instruction::Nop]),
+        (0..LOCALS, 0..9i32).prop_map(|(x, c)| vec![Instruction::I32Const(c), Instruction::LocalSet(x)]),
+        (0..LOCALS, 0..LOCALS).prop_map(|(x, y)| vec![Instruction::LocalGet(x), Instruction::LocalSet(y)]),
+        (0..LOCALS, 0..4u32).prop_map(|(x, d)| vec![Instruction::LocalGet(x), Instruction::BrIf(d)]),
+        (0..LOCALS).prop_map(|i| count_down(i).to_vec()),
+    ];
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        let several = prop::collection::vec(inner, 0..4).prop_map(|parts| parts.concat());
+        prop_oneof![
+            3 => (several.clone(), 0..LOCALS, 0..6i32).prop_map(|(body, i, trips)| {
+                let from = if trips < 5 { Instruction::I32Const(trips) } else { Instruction::LocalGet(0) };
+                let start = [from, Instruction::LocalSet(i)];
+                let head = [Instruction::Loop(BlockType::Empty)];
+                [&start[..], &head, &body, &count_down(i), &[Instruction::End]].concat()
+            }),
+            1 => (several, 0..LOCALS).prop_map(|(body, x)| {
+                let head = [Instruction::LocalGet(x), Instruction::If(BlockType::Empty)];
+                [&head[..], &body, &[Instruction::End]].concat()
+            }),
+        ]
+    })
+}
+
+fn count_down(i: u32) -> [Instruction<'static>; 5] {
+    [
+        Instruction::LocalGet(i),
+        Instruction::I32Const(1),
+        Instruction::I32Sub,
+        Instruction::LocalTee(i),
+        Instruction::BrIf(0),
+    ]
+}
+
+/// A program with its parameter checked, as a module that exports it.
+fn module(program: &[Instruction<'static>]) -> Vec<u8> {
+    let mut function = wasm_encoder::Function::new([(LOCALS - 1, ValType::I32)]);
+    let check = [
+        Instruction::LocalGet(0),
+        Instruction::I32Const(1),
+        Instruction::I32Sub,
+        Instruction::I32Const(3),
+        Instruction::I32GeU,
+        Instruction::If(BlockType::Empty),
+        Instruction::Return,
+        Instruction::End,
+    ];
+    for instruction in check.iter().chain(program).chain(&[Instruction::End]) {
+        function.instruction(instruction);
+    }
+    let mut types = wasm_encoder::TypeSection::new();
+    types.ty().function([ValType::I32], []);
+    let mut functions = wasm_encoder::FunctionSection::new();
+    functions.function(0);
+    let mut exports = wasm_encoder::ExportSection::new();
+    exports.export("run", wasm_encoder::ExportKind::Func, 0);
+    let mut code = wasm_encoder::CodeSection::new();
+    code.function(&function);
+    let mut module = wasm_encoder::Module::new();
+    module.section(&types).section(&functions).section(&exports).section(&code);
+    module.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What is proven holds: wasmtime's own count of operators stays below the bound. Its meter counts
+    /// what has no price here too: in each turn of a loop, at most all that stands in the program.
+    #[test]
+    fn no_program_does_more_than_its_bound(
+        program in program(),
+        damage in prop::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>())),
+    ) {
+        let mut program = program;
+        if let Some((from, to)) = damage
+            && !program.is_empty()
+        {
+            let (from, to) = (from.index(program.len()), to.index(program.len()));
+            program.swap(from, to);
+        }
+        let wasm = module(&program);
+        if wasmparser::validate(&wasm).is_err() {
+            return Ok(());
+        }
+        let Ok(operators) = work_of(&wasm) else { return Ok(()) };
+        if operators > 100_000 {
+            return Ok(());
+        }
+        let mut config = wasmtime::Config::new();
+        config.consume_fuel(true);
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        let compiled = wasmtime::Module::new(&engine, &wasm).unwrap();
+        for parameter in [0, 1, 3, 4, -1] {
+            let mut store = wasmtime::Store::new(&engine, ());
+            let most = (operators + 1) * (program.len() as u64 + 20);
+            store.set_fuel(most).unwrap();
+            let instance = wasmtime::Instance::new(&mut store, &compiled, &[]).unwrap();
+            let run = instance.get_typed_func::<i32, ()>(&mut store, "run").unwrap();
+            prop_assert!(run.call(&mut store, parameter).is_ok(), "more than {most} of {operators}");
+        }
+    }
+}
