@@ -434,7 +434,7 @@ impl Op {
                 let strides = conv.windows.iter().map(|window| u64::from(window.stride)).product::<u64>();
                 elements.saturating_mul(product(taps)) / if conv.transposed { strides.max(1) } else { 1 }
             }
-            (Op::Kernel(kernel), _) => kernel.macs(),
+            (Op::Kernel(kernel), _) => kernel.macs(elements),
             (Op::MatMul(_) | Op::Conv(_), _) => 0,
             (Op::Pointwise(_) | Op::Rearrange(_) | Op::Concat { .. } | Op::Pad { .. }, _) => 0,
         }

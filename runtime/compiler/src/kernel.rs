@@ -101,9 +101,15 @@ pub(crate) trait Kernel: fmt::Debug {
     /// What it is, with its geometry, for people: "softmax over 10".
     fn title(&self) -> String;
 
-    /// Multiply-accumulates of one sample.
-    fn macs(&self) -> u64 {
+    /// Multiply-accumulates of one sample, whose result has so many elements.
+    fn macs(&self, elements: u64) -> u64 {
+        let _ = elements;
         0
+    }
+
+    /// Columns of a block of its weights, if there are several ways to pack them.
+    fn block(&self) -> Option<u32> {
+        None
     }
 
     /// Whether every number of its result is a probability.

@@ -53,6 +53,10 @@ pub struct Options {
     pub simd: Simd,
     /// How large weights are stored.
     pub weights: WeightFormat,
+    /// The [`layers`] of an earlier module of the model: weights are packed as they were there, where that
+    /// can be, so that tensors which are the same have the same bytes and need no second delivery. Without
+    /// it the packing may change with the compiler, or with the size of an input.
+    pub like: Vec<Layer>,
 }
 
 impl Default for Options {
@@ -63,6 +67,7 @@ impl Default for Options {
             max_batch: 1,
             simd: Simd::Relaxed,
             weights: WeightFormat::F32,
+            like: Vec::new(),
         }
     }
 }
@@ -88,7 +93,7 @@ pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError>
     }
     let import::Imported { mut graph, operators, warnings } = import::import(onnx, options)?;
     let passes = passes::run(&mut graph);
-    let plan = layout::plan(&graph, options.simd)?;
+    let plan = layout::plan(&graph, options.simd, &report::blocks(&options.like))?;
     let memory = memory::Memory::plan(&plan, options.max_batch, options.weights)?;
     let emitted = emit::module::Emitted::emit(&plan, &memory, options.max_batch, options.simd)?;
     let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);

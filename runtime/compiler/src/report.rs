@@ -3,6 +3,8 @@
 //! `dunlin.layers` is a JSON array of [`Layer`], one for each call in `dunlin_infer`, in their order.
 //! It says nothing that a host relies on: tools show it, and `profiled` finds the calls by it.
 
+use std::collections::HashMap;
+
 use dunlin_abi::Card;
 
 use crate::error::CompileError;
@@ -37,6 +39,10 @@ pub struct Layer {
     /// Bytes of constant operands.
     #[serde(default)]
     pub weight_bytes: u64,
+    /// Columns of a block of packed weights, where there are several ways to pack them: what
+    /// [`Options::like`](crate::Options::like) keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
     /// The compiler's guess of its time for one sample; `dunlin bench --profile` measures it.
     #[serde(default)]
     pub estimated_ns: u64,
@@ -89,17 +95,24 @@ pub(crate) fn layers(graph: &Graph, plan: &Plan) -> Vec<Layer> {
             Base::Weight(weight) => Some(plan.weights[weight].words.len() as u64 * 4),
             Base::Buffer(_) => None,
         });
-        let (macs, weight_bytes) = (step.kernel.macs(), weights.sum());
+        let (macs, weight_bytes) = (step.kernel.macs(step.y.layout.elements()), weights.sum());
         Layer {
             node: joined(&step.origins, |origin| &origin.name),
             operator: joined(&step.origins, |origin| &origin.operator),
             kernel: step.kernel.title(),
             macs,
             weight_bytes,
+            block: step.kernel.block(),
             estimated_ns: estimated_ns(macs, weight_bytes, step.y.layout.elements()),
         }
     };
     plan.steps.iter().map(layer).collect()
+}
+
+/// The blocks of an earlier module's weights, by the names of its nodes.
+pub(crate) fn blocks(like: &[Layer]) -> HashMap<&str, u32> {
+    let blocks = like.iter().filter_map(|layer| Some((layer, layer.block.filter(|block| *block > 0)?)));
+    blocks.flat_map(|(layer, block)| layer.node.split('+').map(move |name| (name, block))).collect()
 }
 
 /// Multiply-accumulates that a core of a current x86-64 server does in a nanosecond with 128-bit vectors.

@@ -44,6 +44,7 @@ impl Layer {
             bias: weights == Weights::Packed,
             epilogue: Program::from(&operand(0).max(0.0)),
             extras: Vec::new(),
+            block: None,
         };
         Layer { name, contract, elements }
     }

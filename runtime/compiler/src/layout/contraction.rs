@@ -19,6 +19,7 @@ struct PartKernel {
     part: Part,
     title: String,
     macs: u64,
+    block: Option<u32>,
     bias: bool,
 }
 
@@ -27,8 +28,12 @@ impl Kernel for PartKernel {
         format!("{}, {}", self.title, self.part.title())
     }
 
-    fn macs(&self) -> u64 {
+    fn macs(&self, _: u64) -> u64 {
         self.macs
+    }
+
+    fn block(&self) -> Option<u32> {
+        self.block
     }
 
     fn emit(&self, code: &mut Code, y: &Operand, operands: &[Operand], _: Option<Index>) {
@@ -112,6 +117,7 @@ pub(super) fn matmul(planner: &mut Planner<'_>, node: &Node, matmul: &MatMul) ->
         bias: rest.bias.is_some(),
         epilogue: matmul.epilogue.clone(),
         extras: extras.iter().map(|extra| self::extra(extra, rank - 1)).collect(),
+        block: planner.block(node),
     };
     let title = format!(
         "product [{}, {k}] x [{k}, {n}]",
@@ -198,7 +204,8 @@ pub(super) fn run(planner: &mut Planner<'_>, node: &Node, job: Job) {
             .extend(job.extras.iter().zip(&offsets.extras).map(|(place, distance)| moved(place, *distance)));
         let y = moved(&job.y, offsets.y);
         let macs = part.macs(lanes(planner.simd));
-        let kernel = PartKernel { title: job.title.clone(), macs, bias: job.bias.is_some(), part };
+        let block = part.block(lanes(planner.simd));
+        let kernel = PartKernel { title: job.title.clone(), macs, block, bias: job.bias.is_some(), part };
         planner.plan.steps.push(Step {
             kernel: Rc::new(kernel),
             y,

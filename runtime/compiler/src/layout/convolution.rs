@@ -234,6 +234,7 @@ impl Work<'_> {
             bias: self.bias.is_some(),
             epilogue: self.conv.epilogue.clone(),
             extras: extras.iter().map(|place| extra(place, channel)).collect(),
+            block: planner.block(self.node),
         };
         if groups > 1 {
             let step = |stride: i64, count: u32| stride * i64::from(count);

@@ -35,11 +35,13 @@ use crate::program::Program;
 use allocate::Freedom;
 use foresight::Foresight;
 
-/// Plans the kernels and the places of a graph.
-pub(crate) fn plan(graph: &Graph, simd: Simd) -> Result<Plan, CompileError> {
+/// Plans the kernels and the places of a graph. Weights of the nodes in `blocks` lie in blocks of so many
+/// columns where a kernel can read them so.
+pub(crate) fn plan(graph: &Graph, simd: Simd, blocks: &HashMap<&str, u32>) -> Result<Plan, CompileError> {
     let mut planner = Planner {
         graph,
         simd,
+        blocks,
         foresight: Foresight::of(graph),
         plan: Plan::default(),
         places: HashMap::new(),
@@ -66,6 +68,7 @@ fn fault(what: &str) -> CompileError {
 struct Planner<'a> {
     graph: &'a Graph,
     simd: Simd,
+    blocks: &'a HashMap<&'a str, u32>,
     foresight: Foresight,
     plan: Plan,
     places: HashMap<ValueId, Place>,
@@ -238,6 +241,12 @@ impl Planner<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Columns of a block of a node's weights, where that is asked for.
+    fn block(&self, node: &Node) -> Option<u32> {
+        let names = node.origins.iter().filter_map(|origin| self.graph.origins.get(*origin));
+        names.into_iter().find_map(|origin| self.blocks.get(origin.name.as_str()).copied())
     }
 
     /// Remembers where a value lies.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use dunlin_compiler::{CompileError, Options, compile};
+use dunlin_sandbox::Work;
 use proptest::prelude::*;
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -53,7 +54,7 @@ fn large_functions(wasm: &[u8]) -> impl Iterator<Item = String> + use<> {
 }
 
 #[test]
-fn every_committed_model_compiles() {
+fn every_committed_model_compiles_to_small_functions_and_proven_work() {
     let mut wrong = Vec::new();
     for path in models() {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -63,7 +64,14 @@ fn every_committed_model_compiles() {
             Err(error) if refused && error.to_string().contains("Loop") => {}
             Err(error) => wrong.push(format!("{name}: {error}")),
             Ok(compiled) => {
-                wrong.extend(large_functions(&compiled.wasm).map(|what| format!("{name}: {what}")))
+                wrong.extend(large_functions(&compiled.wasm).map(|what| format!("{name}: {what}")));
+                let macs: u64 = compiled.report.layers.iter().map(|layer| layer.macs).sum();
+                if macs != compiled.report.macs {
+                    wrong.push(format!("{name}: its layers have {macs} multiply-adds"));
+                }
+                if let Work::Unbounded { reason } = dunlin_sandbox::inspect(&compiled.wasm).unwrap().work {
+                    wrong.push(format!("{name}: its work is not bounded, {reason}"));
+                }
             }
         }
     }

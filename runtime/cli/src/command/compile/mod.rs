@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use dunlin_compiler::{Compiled, Options, Report};
+use dunlin_compiler::{Compiled, Options, ProfileError, Report};
 use dunlin_core::code;
 use dunlin_fleet::file::{self, Readers};
 use dunlin_fleet::golden::{self, Arrays, OutputCheck};
@@ -24,6 +24,7 @@ use crate::show;
 #[command(after_help = "Examples:\n  dunlin compile digits.onnx -o digits.wasm\n  \
                         dunlin compile net.onnx -o net.wasm --input x=1,64 --const rate=16000\n  \
                         dunlin compile digits.onnx -o digits.wasm --explain --check golden.npz\n  \
+                        dunlin compile digits.onnx -o new.wasm --like digits.wasm\n  \
                         dunlin compile digits.onnx -o digits.wasm --batch 16 --json | jq .macs")]
 pub(crate) struct Arguments {
     /// The ONNX file
@@ -46,6 +47,9 @@ pub(crate) struct Arguments {
     /// The type in which weights are stored; f16 halves the module
     #[arg(long, value_enum, default_value = "f32")]
     weights: WeightsArgument,
+    /// Pack weights as in an earlier module of this model, so that an update sends again only what changed
+    #[arg(long, value_name = "OLD.wasm")]
+    like: Option<PathBuf>,
     /// Run the module and compare: arrays input/<name>, output/<name> and, if wanted, tolerance/<name>
     ///
     /// Nothing is written where an output differs by more than its tolerance, which is 1e-4 unless the
@@ -115,7 +119,12 @@ fn options(arguments: &Arguments) -> Outcome<Options> {
         max_batch: arguments.batch,
         simd: arguments.simd.into(),
         weights: arguments.weights.into(),
+        like: Vec::new(),
     };
+    if let Some(path) = &arguments.like {
+        let old = on_file("read", path, std::fs::read(path))?;
+        options.like = dunlin_compiler::layers(&old)?.ok_or(ProfileError::NoLayers)?;
+    }
     for ConstantArgument(name, value) in &arguments.constants {
         options.constants.push((name.clone(), constant(value)?));
     }

@@ -57,6 +57,8 @@ pub(crate) struct Contract {
     pub(crate) epilogue: Program,
     /// Other tensors that the epilogue reads.
     pub(crate) extras: Vec<Extra>,
+    /// Columns of a block of packed weights, if they are to lie as in an earlier module.
+    pub(crate) block: Option<u32>,
 }
 
 /// An axis of the result: how far one step along it moves each operand.

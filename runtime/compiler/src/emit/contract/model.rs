@@ -10,7 +10,7 @@
 //! `examples/tile_sweep.rs` measures what is chosen against all candidates, on shapes that the constants
 //! were fitted to and on others.
 
-use super::part::pieces;
+use super::part::{columns, pieces};
 use super::{Contract, RowAxis, Weights};
 use crate::emit::code::Code;
 use crate::emit::program;
@@ -60,9 +60,15 @@ const ACCUMULATOR: u64 = CYCLE;
 /// A call.
 const PART: u64 = 12 * CYCLE;
 
-/// The tile for a normalised contract.
+/// The tile for a normalised contract. If its weights are to lie in certain blocks, one that reads them
+/// so, unless there is none.
 pub(super) fn choose(shape: &Contract, lanes: u32) -> Tile {
-    let candidates = candidates(shape, lanes);
+    let mut candidates = candidates(shape, lanes);
+    let wanted = shape.block.map(|block| columns(shape.columns, lanes, block.div_ceil(lanes)));
+    let fits = |tile: &Tile| Some(columns(shape.columns, lanes, tile.vectors)) == wanted;
+    if candidates.iter().any(fits) {
+        candidates.retain(fits);
+    }
     let best = candidates.iter().min_by_key(|tile| cost(shape, lanes, tile));
     best.copied().unwrap_or(Tile { rows: 1, across: 1, vectors: 1, sums: 8, unroll: 1, group: 1, outside: 0 })
 }

@@ -201,6 +201,11 @@ impl Part {
         trips * self.body.rows.len() as u64 * columns * depth
     }
 
+    /// Columns of a block of packed weights, at most; `None` if the weights are computed.
+    pub(crate) fn block(&self, lanes: u32) -> Option<u32> {
+        (self.body.weights == Weights::Packed).then_some(self.body.tile.vectors * lanes)
+    }
+
     /// Its tile, for people.
     pub(crate) fn title(&self) -> String {
         format!("tile {}x{}", self.body.rows.len(), self.body.vectors)

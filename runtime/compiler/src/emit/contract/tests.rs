@@ -189,6 +189,7 @@ fn contract() -> impl Strategy<Value = Contract> {
             columns,
             weights: if packed { Weights::Packed } else { Weights::Rows },
             bias,
+            block: None,
             epilogue,
             extras: (0..extras)
                 .map(|extra| Extra {
@@ -224,6 +225,7 @@ fn convolution() -> impl Strategy<Value = Contract> {
                 columns: co,
                 weights: Weights::Packed,
                 bias,
+                block: None,
                 epilogue: Program::from(&operand(0).max(0.0).min(6.0)),
                 extras: Vec::new(),
             }
@@ -254,6 +256,7 @@ fn layer(rows: u32, k: u32, n: u32, epilogue: Program, extras: usize) -> Contrac
         columns: n,
         weights: Weights::Packed,
         bias: true,
+        block: None,
         epilogue,
         extras: vec![Extra { rows: strides, column: 1 }; extras],
     }

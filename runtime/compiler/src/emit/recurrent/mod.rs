@@ -123,7 +123,7 @@ impl Kernel for Recurrent {
         format!("{} of {} units, {} steps{back}", self.name, self.hidden, self.steps)
     }
 
-    fn macs(&self) -> u64 {
+    fn macs(&self, _: u64) -> u64 {
         let gates: usize = self.cell.passes.iter().map(|pass| pass.gates.len()).sum();
         let steps = u64::from(self.steps).saturating_mul(self.rows.unwrap_or(1).into());
         u64::from(self.hidden).pow(2).saturating_mul(gates as u64).saturating_mul(steps)

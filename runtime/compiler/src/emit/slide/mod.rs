@@ -83,6 +83,15 @@ impl Kernel for Slide {
         format!("{} {}", self.name, sizes.join("x"))
     }
 
+    fn macs(&self, elements: u64) -> u64 {
+        match self.fold {
+            Fold::Weighted { .. } => {
+                self.windows.iter().fold(elements, |macs, window| macs.saturating_mul(window.size.into()))
+            }
+            Fold::Sum | Fold::Max => 0,
+        }
+    }
+
     fn want(&self, index: usize) -> Want {
         if index == 0 { Want::Unit(self.channel) } else { Want::Any }
     }
