@@ -3,7 +3,8 @@
     .venv/bin/python tests/models/mlperf.py DIR       # needs onnx and numpy only
 
 The four architectures of MLPerf Tiny, node by node as the public models have them (batch
-normalisations folded into the layers, float32, batch 1, NCHW, opset 17), and two recurrent ones:
+normalisations folded into the layers, float32, batch 1, NCHW, opset 17), two recurrent ones, and next to
+nothing:
 
     ad.onnx     anomaly detection, autoencoder 640-128x4-8-128x4-640      x[1,640] -> y[1,640]
     kws.onnx    keyword spotting, DS-CNN                                  x[1,1,49,10] -> y[1,12]
@@ -11,6 +12,7 @@ normalisations folded into the layers, float32, batch 1, NCHW, opset 17), and tw
     vww.onnx    visual wake words, MobileNetV1 0.25                       x[1,3,96,96] -> y[1,2]
     lstm.onnx   LSTM, 50 steps of 32 inputs, 64 hidden, a dense layer     x[1,50,32] -> y[1,10]
     gru.onnx    GRU, the same (linear_before_reset, as PyTorch has it)    x[1,50,32] -> y[1,10]
+    call.onnx   one ReLU: what a call costs                               x[1,64] -> y[1,64]
 
 Weights are random with a fixed seed: speed does not depend on them, as long as they are normal
 numbers. The same folder holds the same bytes every time.
@@ -177,6 +179,12 @@ def recurrent(operator, gates, seed, **attributes):
     return net
 
 
+def call():
+    net = Network(7, 64)
+    net.relu()
+    return net
+
+
 NETWORKS = {
     "ad": ad,
     "kws": kws,
@@ -184,6 +192,7 @@ NETWORKS = {
     "vww": vww,
     "lstm": lambda: recurrent("LSTM", 4, 5),
     "gru": lambda: recurrent("GRU", 3, 6, linear_before_reset=1),
+    "call": call,
 }
 PUBLIC = ["ad", "kws", "ic", "vww"]
 
