@@ -35,6 +35,7 @@ pub struct Layer {
     /// What runs, with its geometry.
     pub kernel: String,
     /// Multiply-accumulates of one sample.
+    #[serde(default)]
     pub macs: u64,
     /// Bytes of constant operands.
     #[serde(default)]
@@ -43,7 +44,8 @@ pub struct Layer {
     /// [`Options::like`](crate::Options::like) keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<u32>,
-    /// The compiler's guess of its time for one sample; `dunlin bench --profile` measures it.
+    /// The compiler's guess of its time for one sample, 0 where a module was read: `dunlin bench --profile`
+    /// measures it.
     #[serde(default)]
     pub estimated_ns: u64,
 }
@@ -130,7 +132,12 @@ fn estimated_ns(macs: u64, weight_bytes: u64, elements: u64) -> u64 {
     bound + CALL_NS
 }
 
-/// The layers as the module carries them.
+/// The layers as the module carries them: every byte travels, so zeros and guesses are left out.
 pub(crate) fn section(layers: &[Layer]) -> Result<Vec<u8>, CompileError> {
-    serde_json::to_vec(layers).map_err(|error| CompileError::Fault(error.to_string()))
+    let fault = |error: serde_json::Error| CompileError::Fault(error.to_string());
+    let mut list = serde_json::to_value(layers).map_err(fault)?;
+    for layer in list.as_array_mut().into_iter().flatten().filter_map(|layer| layer.as_object_mut()) {
+        layer.retain(|key, value| *value != 0 && key != "estimated_ns");
+    }
+    serde_json::to_vec(&list).map_err(fault)
 }

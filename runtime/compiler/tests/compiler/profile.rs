@@ -31,7 +31,9 @@ fn the_layers_in_turn_are_the_whole() {
         let mut running = Running::new(&onnx, &options);
         let expected = running.infer(1, &x);
         let parts = profiled(&running.compiled.wasm).unwrap();
-        assert_eq!(parts.layers, running.compiled.report.layers);
+        let mut layers = running.compiled.report.layers.clone();
+        layers.iter_mut().for_each(|layer| layer.estimated_ns = 0);
+        assert_eq!(parts.layers, layers);
         assert!(parts.layers.len() >= 4, "{:?}", parts.layers);
 
         let engine = Engine::default();

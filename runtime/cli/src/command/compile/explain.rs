@@ -58,7 +58,11 @@ pub(crate) fn layers(layers: &[Layer]) -> Table {
             show::plain(&layer.kernel),
             show::count(layer.macs),
             show::bytes(layer.weight_bytes),
-            show::micros(layer.estimated_ns as f64 / 1e3),
+            if layer.estimated_ns > 0 {
+                show::micros(layer.estimated_ns as f64 / 1e3)
+            } else {
+                String::new()
+            },
         ]);
     }
     show::right(&mut table, &[0, 4, 5, 6]);

@@ -101,8 +101,11 @@ pub(super) fn candidates(shape: &Contract, lanes: u32) -> Vec<Tile> {
             }
         }
     }
+    let all = shape.columns.div_ceil(lanes);
     for (vectors, (_, sums, steps)) in (2u32..).zip(WIDE) {
-        if vectors <= shape.columns.div_ceil(lanes).min(epilogues) {
+        // Where no block is that wide, the constants are made for others.
+        let there = pieces(all, vectors).first().is_some_and(|widest| widest.size == vectors);
+        if there && vectors <= epilogues {
             tiles.push(Tile { rows: 1, across: 1, vectors, sums, unroll: unroll(steps), group: 1, outside });
         }
     }
