@@ -197,7 +197,7 @@ fn names_and_versions_are_not_used_twice() {
         &world.path("again"),
     ];
     refused(&again, 2, "device-exists");
-    refused(&["init", &world.fleet(), "--fleet", "test"], 2, "fleet-exists");
+    refused(&["init", &world.fleet(), "--fleet", "test", "--no-passphrase"], 2, "fleet-exists");
     world.release_digits("1.0.0", 1);
     let wasm = world.path("digits-1.wasm");
     let again = ["release", &wasm, "--fleet", &world.fleet(), "--name", "digits", "--version", "1.0.0"];
@@ -217,8 +217,28 @@ fn names_and_versions_are_not_used_twice() {
 #[test]
 fn every_verb_explains_itself_with_examples() {
     for verb in [
-        "demo", "init", "enroll", "compile", "inspect", "run", "bench", "release", "publish", "deploy",
-        "devices", "tail", "agent", "broker", "eval",
+        "demo",
+        "init",
+        "enroll",
+        "compile",
+        "inspect",
+        "run",
+        "bench",
+        "release",
+        "publish",
+        "deploy",
+        "devices",
+        "tail",
+        "agent",
+        "broker",
+        "eval",
+        "key",
+        "root",
+        "sign",
+        "import",
+        "verify",
+        "move",
+        "decommission",
     ] {
         let help = ok(&[verb, "--help"]);
         assert!(help.contains("Example"), "{verb} --help has no example:\n{help}");

@@ -33,7 +33,15 @@ fn passes_and_layers_are_explained() {
     assert_eq!(report["module_bytes"], module);
 
     let summary = json(&["inspect", &wasm, "--json"]);
-    assert_eq!(summary["layers"], report["layers"]);
+    // Every byte of a module travels: zeros and guesses are not in it.
+    let told = |layers: &serde_json::Value| {
+        let mut layers = layers.clone();
+        for layer in layers.as_array_mut().unwrap() {
+            layer.as_object_mut().unwrap().remove("estimated_ns");
+        }
+        layers
+    };
+    assert_eq!(told(&summary["layers"]), told(&report["layers"]));
     let sections = summary["custom_sections"].as_array().unwrap();
     assert_eq!(
         (&sections[0]["name"], &sections[1]["name"]),

@@ -135,7 +135,7 @@ impl World {
     pub fn with(broker: Process, url: String) -> World {
         let folder = tempfile::tempdir().unwrap();
         let world = World { folder, broker, url };
-        ok(&["init", &world.fleet(), "--fleet", "test"]);
+        ok(&["init", &world.fleet(), "--fleet", "test", "--no-passphrase"]);
         world
     }
 

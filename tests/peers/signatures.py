@@ -57,7 +57,7 @@ def main():
         def run(*arguments):
             subprocess.run([dunlin, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
-        run("init", fleet, "--fleet", "peers")
+        run("init", fleet, "--fleet", "peers", "--no-passphrase")
         run("enroll", "alpha", "--fleet", fleet, "--broker", "mqtt://127.0.0.1", "--channel", "stable",
             "-o", pathlib.Path(folder) / "alpha")
         wasm = pathlib.Path(folder) / "digits.wasm"

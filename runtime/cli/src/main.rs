@@ -10,6 +10,7 @@ mod broker;
 mod command;
 mod demo;
 mod failure;
+mod passphrase;
 mod show;
 
 use std::process::ExitCode;

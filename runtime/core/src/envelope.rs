@@ -102,6 +102,26 @@ impl Envelope {
         })
     }
 
+    /// The body of a document of kind `T`, not signed yet.
+    pub fn of<T: Document>(body: &[u8]) -> Envelope {
+        Envelope { payload_type: T::PAYLOAD_TYPE.to_string(), body: body.to_vec(), signatures: Vec::new() }
+    }
+
+    /// The bytes that every signer signs.
+    pub fn message(&self) -> Vec<u8> {
+        pae(&self.payload_type, &self.body)
+    }
+
+    /// Adds a signature over [`Envelope::message`], unless it stands there. It is not verified by that.
+    pub fn push(&mut self, signer: &KeyName, signature: [u8; SIGNATURE_BYTES]) {
+        self.add(alloc::vec![Signature { keyid: signer.to_string(), bytes: signature.to_vec() }]);
+    }
+
+    /// How many signatures stand in it, valid or not.
+    pub fn signature_count(&self) -> usize {
+        self.signatures.len()
+    }
+
     /// The type of the body, as the envelope says; authenticated only together with a signature.
     pub fn payload_type(&self) -> &str {
         &self.payload_type
@@ -120,7 +140,7 @@ impl Envelope {
     /// How many of these keys signed. Each public key counts once, however often it is given or
     /// signed; counting stops at `enough`, so that a full envelope costs no more than it must.
     pub fn count_signers<'k>(&self, keys: impl Iterator<Item = &'k PublicKey>, enough: usize) -> usize {
-        let message = pae(&self.payload_type, &self.body);
+        let message = self.message();
         let mut signatures: Vec<[u8; SIGNATURE_BYTES]> = self
             .signatures
             .iter()
@@ -156,7 +176,7 @@ impl Envelope {
     }
 
     fn sign(&mut self, signers: &[(&KeyName, &SecretKey)]) {
-        let message = pae(&self.payload_type, &self.body);
+        let message = self.message();
         let made = signers.iter().map(|(name, secret)| Signature {
             keyid: name.to_string(),
             bytes: secret.sign(&message).to_vec(),
@@ -181,8 +201,7 @@ fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
 /// Signs the body of a document of kind `T` and puts both in an envelope. The body comes from
 /// [`crate::document::to_body`], which holds its bound.
 pub fn seal<T: Document>(body: &[u8], signers: &[(&KeyName, &SecretKey)]) -> Vec<u8> {
-    let mut envelope =
-        Envelope { payload_type: T::PAYLOAD_TYPE.to_string(), body: body.to_vec(), signatures: Vec::new() };
+    let mut envelope = Envelope::of::<T>(body);
     envelope.sign(signers);
     envelope.to_bytes()
 }

@@ -116,7 +116,12 @@ impl SecretKey {
         Ok(SecretKey::from_seed(&seed))
     }
 
-    /// The seed as 64 hexadecimal digits, for a file that only its owner can read.
+    /// The seed, for a file that only its owner can read.
+    pub fn to_seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The seed as 64 hexadecimal digits, likewise.
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(64));
         for byte in self.0.as_bytes() {

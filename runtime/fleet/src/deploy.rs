@@ -10,11 +10,12 @@ use bytes::Bytes;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
-use dunlin_core::id::ModelName;
+use dunlin_core::id::{DeviceId, ModelName};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, topic};
 use dunlin_mqtt::{Event, Events, Link, LinkError, Subscription};
 
+use crate::devices::{self, DevicesError};
 use crate::folder::{Fleet, FolderError};
 use crate::publish::{self, retained};
 
@@ -38,6 +39,8 @@ pub struct DeployRequest {
     pub pull_spread_s: u32,
     /// How long the deployment may be installed, in seconds from now.
     pub validity_s: u64,
+    /// Whether a device's document carries the nonce that the device said last, which attests the time.
+    pub echo: bool,
     /// Now, in seconds since 1970.
     pub now_unix_s: u64,
 }
@@ -92,6 +95,20 @@ pub enum DeployError {
         /// Its deploy epoch.
         epoch: u64,
     },
+    /// Who is asked about devices does not answer.
+    #[error(transparent)]
+    Devices(#[from] DevicesError),
+    /// There is no nonce to echo.
+    #[error("there is no nonce of {audience} to echo: {why}")]
+    NoNonce {
+        /// Who was asked.
+        audience: Audience,
+        /// Why there is none.
+        why: &'static str,
+    },
+    /// The device is not in the list.
+    #[error("{0} is not in the device list, or is decommissioned")]
+    UnknownDevice(DeviceId),
     /// Two deployments with one sequence.
     #[error(
         "the broker holds sequence {sequence} for {audience} with another content than this folder signed; \
@@ -110,6 +127,9 @@ impl Coded for DeployError {
         match self {
             DeployError::Folder(error) => error.code(),
             DeployError::Link(error) => error.code(),
+            DeployError::Devices(error) => error.code(),
+            DeployError::NoNonce { .. } => code::fleet::NO_NONCE,
+            DeployError::UnknownDevice(_) => code::fleet::DEVICE_UNKNOWN,
             DeployError::BelowFloor { .. } => code::update::BELOW_FLOOR,
             DeployError::StaleFolder { .. } | DeployError::Conflict { .. } => code::fleet::EQUIVOCATION,
         }
@@ -127,18 +147,59 @@ pub async fn deploy(
     events: &mut Events,
     request: &DeployRequest,
 ) -> Result<Deployed, DeployError> {
-    let local = fleet.deployment(&request.audience)?;
-    let retained_one = retained_deployment(fleet, link, events, &request.audience).await?;
-    let base = newest(fleet, local, retained_one)?;
-    let deployment = fleet.sign(&next(fleet, base.as_deref(), request)?)?;
+    let base = base(fleet, link, events, &request.audience).await?;
+    let mut deployment = next(fleet, base.as_deref(), request)?;
+    if request.echo {
+        deployment.nonce_echo = Some(nonce(fleet, link, events, &request.audience).await?);
+    }
+    publish(fleet, link, &deployment).await
+}
+
+/// What the next deployment of an audience continues: the newest that this folder or the broker holds.
+async fn base(
+    fleet: &Fleet,
+    link: &Link,
+    events: &mut Events,
+    audience: &Audience,
+) -> Result<Option<Verified<Deployment>>, DeployError> {
+    let local = fleet.deployment(audience)?;
+    let retained_one = retained_deployment(fleet, link, events, audience).await?;
+    newest(fleet, local, retained_one)
+}
+
+/// Signs a deployment, keeps it, and publishes it behind what it is judged by.
+async fn publish(fleet: &Fleet, link: &Link, deployment: &Deployment) -> Result<Deployed, DeployError> {
+    let deployment = fleet.sign(deployment)?;
     let trust = publish::trust_messages(fleet)?;
     fleet.store_deployment(&deployment)?;
     for message in trust {
         link.publish(message).await?;
     }
-    let topic = topic::deployment(fleet.name(), &request.audience);
+    let topic = topic::deployment(fleet.name(), &deployment.audience);
     link.publish(retained(topic, Bytes::copy_from_slice(deployment.envelope()))).await?;
     Ok(Deployed { digest: deployment.digest(), deployment: Deployment::clone(&deployment) })
+}
+
+/// The nonce of a device's boot, from what it says of itself; a device takes no other than its own.
+async fn nonce(
+    fleet: &Fleet,
+    link: &Link,
+    events: &mut Events,
+    audience: &Audience,
+) -> Result<String, DeployError> {
+    let Audience::Device(device) = audience else {
+        return Err(DeployError::NoNonce { audience: audience.clone(), why: "only a device has a nonce" });
+    };
+    let rows = devices::devices(fleet, link, events, RETAINED_WAIT).await?;
+    let presence = rows.into_iter().find(|row| row.id == *device).and_then(|row| row.presence);
+    let why = match presence {
+        None => "it has never been heard of",
+        Some(presence) => match presence.nonce {
+            Some(nonce) => return Ok(nonce),
+            None => "it is not connected",
+        },
+    };
+    Err(DeployError::NoNonce { audience: audience.clone(), why })
 }
 
 /// The deployment that the broker holds for an audience; one that does not verify counts as none:
@@ -214,6 +275,39 @@ fn next(
     base: Option<&Deployment>,
     request: &DeployRequest,
 ) -> Result<Deployment, DeployError> {
+    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
+    let mut deployment = successor(fleet, base, &request.audience, terms)?;
+    deployment.models.retain(|entry| entry.model != request.model);
+    deployment.models.push(ModelEntry {
+        model: request.model.clone(),
+        want: request.want.clone(),
+        retry: request.retry,
+    });
+    deployment.models.sort_by(|a, b| a.model.cmp(&b.model));
+    match &request.want {
+        Want::Release { stable, .. } => expect_above_floor(fleet, &deployment.floors, request, stable)?,
+        // A floor stands beside a release.
+        Want::Remove => deployment.floors.retain(|floor| floor.model != request.model),
+    }
+    deployment.report_interval_s = request.report_interval_s;
+    deployment.pull_spread_s = request.pull_spread_s;
+    Ok(deployment)
+}
+
+/// When a deployment is signed, and how long it may be installed.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    validity_s: u64,
+    now_unix_s: u64,
+}
+
+/// The next deployment of an audience, which says what the one before said.
+fn successor(
+    fleet: &Fleet,
+    base: Option<&Deployment>,
+    audience: &Audience,
+    terms: Terms,
+) -> Result<Deployment, DeployError> {
     let root = fleet.root().root();
     // What an older epoch said is still what the audience runs; its sequences and floors are void.
     let sequence = match base {
@@ -221,37 +315,24 @@ fn next(
         None => 1,
     };
     let mut models: Vec<ModelEntry> = base.map(|base| base.models.clone()).unwrap_or_default();
-    models.retain(|entry| entry.model != request.model);
     // `retry` was said once: it does not stay.
     models.iter_mut().for_each(|entry| entry.retry = false);
-    models.push(ModelEntry {
-        model: request.model.clone(),
-        want: request.want.clone(),
-        retry: request.retry,
-    });
-    models.sort_by(|a, b| a.model.cmp(&b.model));
     let same_epoch = base.filter(|base| base.deploy_epoch == root.deploy_epoch);
-    let mut floors: Vec<Floor> = same_epoch.map(|base| base.floors.clone()).unwrap_or_default();
-    match &request.want {
-        Want::Release { stable, .. } => expect_above_floor(fleet, &floors, request, stable)?,
-        // A floor stands beside a release.
-        Want::Remove => floors.retain(|floor| floor.model != request.model),
-    }
     Ok(Deployment {
         schema: SCHEMA,
         fleet: fleet.name().clone(),
-        audience: request.audience.clone(),
+        audience: audience.clone(),
         deploy_epoch: root.deploy_epoch,
         sequence,
         min_root_version: root.version,
-        issued_unix_s: request.now_unix_s,
-        not_after_unix_s: request.now_unix_s.saturating_add(request.validity_s),
+        issued_unix_s: terms.now_unix_s,
+        not_after_unix_s: terms.now_unix_s.saturating_add(terms.validity_s),
         models,
-        floors,
+        floors: same_epoch.map(|base| base.floors.clone()).unwrap_or_default(),
         channel: base.and_then(|base| base.channel.clone()),
         nonce_echo: None,
-        report_interval_s: request.report_interval_s,
-        pull_spread_s: request.pull_spread_s,
+        report_interval_s: base.map_or(60, |base| base.report_interval_s),
+        pull_spread_s: base.map_or(0, |base| base.pull_spread_s),
     })
 }
 
@@ -274,6 +355,9 @@ fn expect_above_floor(
         Some(_) | None => Ok(()),
     }
 }
+
+mod renew;
+pub use renew::{RenewRequest, Renewal, decommission, move_device, renew};
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,7 +1,8 @@
 //! Enrolling a device: a bundle to put on it, and its line in the signed device list.
 //!
 //! The bundle is a folder: `agent.toml`, `device.key` (mode 0600), `root.json` and `enrolment.json`. A
-//! device is in the list only when its bundle is whole, and an enrolment that fails leaves no bundle.
+//! device is in the list only when its bundle is whole, and an enrolment that fails leaves no bundle. Where
+//! the device made its key itself, a [`KeyRequest`] carries the public one here, and the bundle has none.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,9 @@ use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{Audience, DeviceEntry, DeviceList, SCHEMA};
 use dunlin_core::enrolment::{Enrolment, SeenSequence};
 use dunlin_core::id::{ChannelId, DeviceId};
-use dunlin_core::key::SecretKey;
+use dunlin_core::key::{PublicKey, SecretKey};
 use dunlin_mqtt::BrokerUrl;
+use serde::{Deserialize, Serialize};
 
 use crate::file::{self, FileError, Readers};
 use crate::folder::{Fleet, FolderError};
@@ -34,11 +36,102 @@ pub struct EnrollRequest {
     pub listen: std::net::SocketAddr,
     /// The folder to write the bundle into; it must not be there, or be empty.
     pub out: PathBuf,
+    /// The device's public key, if it made its key itself.
+    pub public: Option<PublicKey>,
     /// How long the first connection after a start may wait, in seconds, so that a fleet that
     /// comes back from a power cut does not connect in one second.
     pub first_connect_jitter_s: u32,
     /// Now, in seconds since 1970.
     pub now_unix_s: u64,
+}
+
+/// What a device says that made its own key: the public key, and a signature that shows that it has the
+/// secret one. Who brings the request vouches for the device; the signature does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// The version of the format: [`SCHEMA`].
+    pub schema: u32,
+    /// The device.
+    pub device: DeviceId,
+    /// Its public key.
+    pub public: PublicKey,
+    /// Over the pre-authentication encoding of [`KEY_REQUEST_TYPE`] and `<device> <public>`, 128 hexadecimal
+    /// digits.
+    pub proof: String,
+}
+
+/// The payload type of what a device signs in a [`KeyRequest`].
+pub const KEY_REQUEST_TYPE: &str = "application/vnd.dunlin.key-request";
+
+impl KeyRequest {
+    /// Makes a key for a device, in a folder that will be its bundle, and the request for it.
+    ///
+    /// # Errors
+    /// The folder has a key already, or files or randomness fail.
+    pub fn make(device: &DeviceId, folder: &Path) -> Result<KeyRequest, EnrollError> {
+        let path = folder.join(KEY);
+        if path.exists() {
+            return Err(EnrollError::OutputExists(path));
+        }
+        let secret = key::generate()?;
+        key::write_device_key(&path, &secret)?;
+        let public = secret.public();
+        let proof = secret.sign(&KeyRequest::message(device, &public));
+        let proof = proof.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(KeyRequest { schema: SCHEMA, device: device.clone(), public, proof })
+    }
+
+    fn message(device: &DeviceId, public: &PublicKey) -> Vec<u8> {
+        dunlin_core::envelope::pae(KEY_REQUEST_TYPE, format!("{device} {public}").as_bytes())
+    }
+
+    /// Reads a request and checks its proof.
+    ///
+    /// # Errors
+    /// It is no request, or not signed by its own key.
+    pub fn parse(bytes: &[u8]) -> Result<KeyRequest, EnrollError> {
+        let request: KeyRequest =
+            serde_json::from_slice(bytes).map_err(|error| EnrollError::Request(error.to_string()))?;
+        if request.schema != SCHEMA {
+            return Err(EnrollError::Request(format!("it has schema {}", request.schema)));
+        }
+        let signature = key::signature(request.proof.as_bytes());
+        let message = KeyRequest::message(&request.device, &request.public);
+        if !signature.is_some_and(|signature| request.public.verifies(&message, &signature)) {
+            return Err(EnrollError::Request("its proof is not a signature of its key".to_string()));
+        }
+        Ok(request)
+    }
+}
+
+/// The devices of a batch: a CSV file of `device,channel`, with these headings or without any.
+///
+/// # Errors
+/// The file cannot be read, is empty, or a line has no valid names.
+pub fn read_batch(path: &Path) -> Result<Vec<(DeviceId, ChannelId)>, EnrollError> {
+    let wrong = |line: u64, error: String| EnrollError::Line { path: path.to_path_buf(), line, error };
+    let bytes = file::read(path)?;
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(&bytes[..]);
+    let mut devices = Vec::new();
+    for record in reader.records() {
+        let record = record
+            .map_err(|error| wrong(error.position().map_or(0, csv::Position::line), error.to_string()))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let [device, channel] = record.iter().collect::<Vec<_>>()[..] else {
+            return Err(wrong(line, format!("it has {} fields, expected device,channel", record.len())));
+        };
+        if devices.is_empty() && (device, channel) == ("device", "channel") {
+            continue;
+        }
+        let device = device.parse::<DeviceId>().map_err(|error| wrong(line, error.to_string()))?;
+        devices.push((
+            device,
+            channel.parse().map_err(|error: dunlin_core::id::IdError| wrong(line, error.to_string()))?,
+        ));
+    }
+    if devices.is_empty() { Err(wrong(1, "it names no device".to_string())) } else { Ok(devices) }
 }
 
 /// Why a device was not enrolled.
@@ -59,6 +152,19 @@ pub enum EnrollError {
     /// The place for the bundle is taken.
     #[error("{0} is there already and is not empty; choose another --output")]
     OutputExists(PathBuf),
+    /// What should be a request of a device is none.
+    #[error("not a key request of a device: {0}")]
+    Request(String),
+    /// A line of a batch that cannot be used.
+    #[error("line {line} of {path}: {error}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        error: String,
+    },
     /// The agent would refuse its configuration.
     #[error("the inference API must listen on a loopback address such as 127.0.0.1:8500, not on {0}")]
     Listen(std::net::SocketAddr),
@@ -73,6 +179,8 @@ impl Coded for EnrollError {
             EnrollError::Folder(error) => error.code(),
             EnrollError::File(_) | EnrollError::Json(_) => code::fleet::FILE,
             EnrollError::Key(error) => error.code(),
+            EnrollError::Request(_) => code::fleet::KEY_REQUEST,
+            EnrollError::Line { .. } => code::fleet::ARGUMENT,
             EnrollError::Exists(_) => code::fleet::DEVICE_EXISTS,
             EnrollError::Listen(_) => code::fleet::ARGUMENT,
             EnrollError::OutputExists(_) => code::fleet::OUTPUT_EXISTS,
@@ -86,37 +194,58 @@ impl Fleet {
     /// # Errors
     /// The id or the place is taken, or files fail; the list then stands as it was.
     pub fn enroll(&self, request: &EnrollRequest) -> Result<DeviceEntry, EnrollError> {
-        if !request.listen.ip().is_loopback() {
-            return Err(EnrollError::Listen(request.listen));
+        let mut entries = self.enroll_all(std::slice::from_ref(request))?;
+        entries.pop().ok_or_else(|| EnrollError::Exists(request.device.clone()))
+    }
+
+    /// Enrols several devices with one new device list: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Fleet::enroll`].
+    pub fn enroll_all(&self, requests: &[EnrollRequest]) -> Result<Vec<DeviceEntry>, EnrollError> {
+        let now_unix_s = requests.first().map_or(0, |request| request.now_unix_s);
+        let mut list = self.next_device_list(now_unix_s)?;
+        let mut keys = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            if !request.listen.ip().is_loopback() {
+                return Err(EnrollError::Listen(request.listen));
+            }
+            if list.devices.iter().any(|device| device.id == request.device) {
+                return Err(EnrollError::Exists(request.device.clone()));
+            }
+            let twice = requests[..index].iter().any(|other| other.out == request.out);
+            if twice || !file::list(&request.out)?.is_empty() {
+                return Err(EnrollError::OutputExists(request.out.clone()));
+            }
+            let key = match &request.public {
+                Some(public) => DeviceKey::Public(public.clone()),
+                None => DeviceKey::Secret(key::generate()?),
+            };
+            list.devices.push(DeviceEntry {
+                id: request.device.clone(),
+                public: key.public(),
+                channel: request.channel.clone(),
+                revoked: false,
+            });
+            keys.push(key);
         }
-        let mut list = self.next_device_list(request.now_unix_s)?;
-        if list.devices.iter().any(|device| device.id == request.device) {
-            return Err(EnrollError::Exists(request.device.clone()));
-        }
-        if !file::list(&request.out)?.is_empty() {
-            return Err(EnrollError::OutputExists(request.out.clone()));
-        }
-        let secret = key::generate()?;
-        let entry = DeviceEntry {
-            id: request.device.clone(),
-            public: secret.public(),
-            channel: request.channel.clone(),
-            revoked: false,
-        };
-        list.devices.push(entry.clone());
+        let entries = list.devices[list.devices.len() - requests.len()..].to_vec();
         let list = self.sign(&list)?;
-        let written = self.write_bundle(request, &secret);
+        let mut written = Ok(());
+        for (request, key) in requests.iter().zip(&keys) {
+            written = written.and_then(|()| self.write_bundle(request, key));
+        }
         match written.and_then(|()| Ok(self.store_device_list(&list)?)) {
-            Ok(()) => Ok(entry),
+            Ok(()) => Ok(entries),
             Err(error) => {
-                clear(&request.out);
+                requests.iter().for_each(|request| clear(&request.out));
                 Err(error)
             }
         }
     }
 
     /// The device list as it stands, with the sequence of the next one.
-    fn next_device_list(&self, now_unix_s: u64) -> Result<DeviceList, EnrollError> {
+    pub(crate) fn next_device_list(&self, now_unix_s: u64) -> Result<DeviceList, FolderError> {
         let (deploy_epoch, old) = (self.root().root().deploy_epoch, self.device_list()?);
         let sequence = match &old {
             Some(old) => self.sequence_after::<DeviceList>(old.deploy_epoch, old.sequence)?,
@@ -132,18 +261,20 @@ impl Fleet {
         })
     }
 
-    fn write_bundle(&self, request: &EnrollRequest, secret: &SecretKey) -> Result<(), EnrollError> {
-        let enrolment = self.enrolment(request, secret)?;
+    fn write_bundle(&self, request: &EnrollRequest, key: &DeviceKey) -> Result<(), EnrollError> {
+        let enrolment = self.enrolment(request, key.public())?;
         let write =
             |name: &str, content: &[u8]| file::replace(&request.out.join(name), content, Readers::Anyone);
-        key::write(&request.out.join(KEY), secret)?;
+        if let DeviceKey::Secret(secret) = key {
+            key::write_device_key(&request.out.join(KEY), secret)?;
+        }
         write(ENROLMENT, &serde_json::to_vec_pretty(&enrolment)?)?;
         write(ROOT, self.root().envelope())?;
         Ok(write(CONFIG, self.agent_toml(request).as_bytes())?)
     }
 
     /// Where the device starts from: what its audiences have reached in this deploy epoch.
-    fn enrolment(&self, request: &EnrollRequest, secret: &SecretKey) -> Result<Enrolment, EnrollError> {
+    fn enrolment(&self, request: &EnrollRequest, public: PublicKey) -> Result<Enrolment, EnrollError> {
         let deploy_epoch = self.root().root().deploy_epoch;
         let audiences =
             [Audience::Channel(request.channel.clone()), Audience::Device(request.device.clone())];
@@ -160,7 +291,7 @@ impl Fleet {
             schema: SCHEMA,
             fleet: self.name().clone(),
             device: request.device.clone(),
-            public: secret.public(),
+            public,
             channel: request.channel.clone(),
             deploy_epoch,
             sequences,
@@ -188,6 +319,21 @@ impl Fleet {
              [api]\n\
              listen = \"{listen}\"\n"
         )
+    }
+}
+
+/// A device's key as far as it is known here.
+enum DeviceKey {
+    Secret(SecretKey),
+    Public(PublicKey),
+}
+
+impl DeviceKey {
+    fn public(&self) -> PublicKey {
+        match self {
+            DeviceKey::Secret(secret) => secret.public(),
+            DeviceKey::Public(public) => public.clone(),
+        }
     }
 }
 

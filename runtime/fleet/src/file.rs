@@ -27,6 +27,12 @@ pub struct FileError {
     pub error: io::Error,
 }
 
+impl dunlin_core::code::Coded for FileError {
+    fn code(&self) -> dunlin_core::code::Code {
+        dunlin_core::code::fleet::FILE
+    }
+}
+
 impl FileError {
     fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
         let path = path.to_path_buf();
@@ -51,6 +57,17 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new("read", path)(error)),
+    }
+}
+
+/// Removes a file that may be there.
+///
+/// # Errors
+/// The system refuses.
+pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

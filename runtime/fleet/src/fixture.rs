@@ -60,7 +60,7 @@ pub(crate) struct Plant {
 impl Plant {
     pub(crate) fn new() -> Plant {
         let folder = tempfile::tempdir().unwrap();
-        let fleet = Fleet::init(&folder.path().join("plant"), "plant".parse().unwrap(), TODAY).unwrap();
+        let fleet = Fleet::init(&folder.path().join("plant"), "plant".parse().unwrap(), None, TODAY).unwrap();
         Plant { fleet, folder }
     }
 
@@ -123,6 +123,7 @@ pub(crate) fn request(model: &str, version: &str, module: Vec<u8>) -> ReleaseReq
         golden: None,
         deadline_us: None,
         lineage: Lineage::default(),
+        provenance: None,
         now_unix_s: TODAY,
     }
 }

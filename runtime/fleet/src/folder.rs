@@ -2,18 +2,23 @@
 //!
 //! ```text
 //! fleet.toml                       the fleet's name
-//! keys/{root,release,deploy}.key   secret keys, mode 0600
+//! keys/<name>.key, <name>.toml     keys of the root's names, and signers elsewhere; mode 0600
 //! root/<version>.json              every version of the root, signed
 //! releases/<model>/<counter>.json  releases, signed
 //! blobs/<sha256>                   modules, attachments and chunk lists
 //! deployments/{channel,device}/<name>.json   the newest deployment of each audience, signed
 //! devices.json                     the device list, signed
+//! pending/<kind>-<digest>.json     what still needs signatures
 //! ```
 //! Every file is replaced whole. Signed files are verified again each time that they are read, and hold
-//! what their names say. What is signed here is verified before it is kept: a key that the root does not
-//! name leaves nothing behind.
+//! what their names say. Files that were signed under an earlier root can be read, so that they can be
+//! signed anew; what goes to devices must be signed as the newest root demands. What is signed here is
+//! verified before it is kept: a key that the root does not name leaves nothing behind.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
@@ -21,23 +26,35 @@ use dunlin_core::document::{
     self, Audience, Deployment, DeviceList, Document, DocumentError, Release, Role, RoleName, Roles, Root,
     RootKey, SCHEMA,
 };
-use dunlin_core::envelope;
+use dunlin_core::envelope::{self, Envelope};
 use dunlin_core::id::{FleetId, IdError, KeyName, ModelName};
-use dunlin_core::key::SecretKey;
+use dunlin_core::key::PublicKey;
 use dunlin_core::trust::{TrustError, TrustedRoot, Verified};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::file::{self, FileError, Readers};
-use crate::key::{self, KeyFileError};
+use crate::key::{self, KeyFileError, NoPassphrase, Passphrases, Signer};
 
 /// How long a root is said to be good for: two years. Advisory; devices go on with an old root.
-const ROOT_VALIDITY_S: u64 = 2 * 365 * 86_400;
+pub(crate) const ROOT_VALIDITY_S: u64 = 2 * 365 * 86_400;
 
-/// A fleet's folder, opened, with its newest root.
-#[derive(Debug)]
+/// A fleet's folder, opened, with its roots.
 pub struct Fleet {
     folder: PathBuf,
+    /// Every root, oldest first; there is at least one.
+    roots: Vec<TrustedRoot>,
+    /// The newest.
     root: TrustedRoot,
+    passphrases: Arc<dyn Passphrases>,
+    /// Keys that were opened, since opening an encrypted one takes a good part of a second.
+    signers: Mutex<BTreeMap<PathBuf, Arc<Signer>>>,
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// The content of `fleet.toml`.
@@ -86,6 +103,50 @@ pub enum FolderError {
         /// What it is signed as.
         holds: String,
     },
+    /// No key of the role is in the folder.
+    #[error("no key that may sign a {kind} is in {keys}: role {role} has the keys {names}")]
+    NoKey {
+        /// The kind of document.
+        kind: &'static str,
+        /// The folder of keys.
+        keys: PathBuf,
+        /// The role that signs it.
+        role: RoleName,
+        /// The keys of the role.
+        names: String,
+    },
+    /// A key file that is not the key that the root names so.
+    #[error("{path} is not the key that the root calls {name}: the root has {expected}, the file {found}")]
+    WrongKey {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: KeyName,
+        /// The root's key.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// The folder's keys are fewer than the threshold.
+    #[error("the {kind} has {found} of the {needed} signatures that it needs; it waits in {path}")]
+    Unfinished {
+        /// The kind of document.
+        kind: &'static str,
+        /// The file with the signatures so far.
+        path: PathBuf,
+        /// How many keys have signed.
+        found: usize,
+        /// The threshold.
+        needed: usize,
+    },
+    /// Signed under an earlier root, whose keys no longer count.
+    #[error("{path} was signed under an earlier root: {remedy}")]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A document that breaks a rule.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -120,6 +181,9 @@ impl Coded for FolderError {
             FolderError::Manifest { .. } => code::fleet::MANIFEST,
             FolderError::Trust { error, .. } => error.code(),
             FolderError::Misplaced { .. } => code::fleet::FILE_MISPLACED,
+            FolderError::NoKey { .. } | FolderError::WrongKey { .. } => code::fleet::KEY_MISSING,
+            FolderError::Unfinished { .. } => code::fleet::SIGNATURES_MISSING,
+            FolderError::Outdated { .. } => code::fleet::SIGNED_BEFORE,
             FolderError::Document(error) => error.code(),
             FolderError::Id(_) => code::fleet::NAME,
             FolderError::NoRelease { .. } => code::fleet::RELEASE_UNKNOWN,
@@ -129,33 +193,60 @@ impl Coded for FolderError {
 }
 
 impl Fleet {
-    /// Makes a fleet: its folder, one key a role, and the first root.
+    /// Makes a fleet: its folder, one key a role, encrypted if there is a passphrase, and the first root.
     ///
     /// # Errors
     /// The folder has a fleet already, or keys of one; or files or randomness fail.
-    pub fn init(folder: &Path, fleet: FleetId, now_unix_s: u64) -> Result<Fleet, FolderError> {
-        // Keys without a manifest are of a fleet that was half lost, and are all that can save it.
-        for part in ["fleet.toml", "keys", "root"] {
-            if folder.join(part).exists() {
-                return Err(FolderError::Exists(folder.to_path_buf()));
-            }
+    pub fn init(
+        folder: &Path,
+        fleet: FleetId,
+        passphrase: Option<Zeroizing<String>>,
+        now_unix_s: u64,
+    ) -> Result<Fleet, FolderError> {
+        expect_empty(folder)?;
+        let mut parties = Vec::new();
+        let mut secrets = Vec::new();
+        for role in [RoleName::Root, RoleName::Release, RoleName::Deploy] {
+            let (name, secret) = (role.to_string().parse::<KeyName>()?, key::generate()?);
+            parties.push(Party { role, name: name.clone(), public: secret.public() });
+            secrets.push((name, secret));
         }
-        let keys = [
-            (RoleName::Root, key::generate()?),
-            (RoleName::Release, key::generate()?),
-            (RoleName::Deploy, key::generate()?),
-        ];
-        let root = first_root(&fleet, &keys, now_unix_s)?;
-        let [(role, secret), ..] = &keys;
-        let envelope = seal(&root, *role, secret)?;
-        for (role, secret) in &keys {
-            key::write(&key_path(folder, *role), secret)?;
+        let root = first_root(&fleet, &parties, &[], now_unix_s)?;
+        let (body, _) = document::to_body(&root)?;
+        let signer = secrets.first().map(|(name, secret)| (name, secret));
+        let envelope = envelope::seal::<Root>(&body, signer.as_slice());
+        for (name, secret) in &secrets {
+            let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+            key::write(&key_path(folder, name), secret, passphrase)?;
         }
         file::replace(&root_path(folder, 1), &envelope, Readers::Anyone)?;
-        // The manifest comes last: with it the folder is a fleet's.
-        let manifest = format!("# A Dunlin fleet. Keep `keys/` secret and backed up.\nfleet = \"{fleet}\"\n");
-        file::replace(&folder.join("fleet.toml"), manifest.as_bytes(), Readers::Anyone)?;
-        Fleet::open(folder)
+        write_manifest(folder, &fleet)?;
+        let opened = Fleet::open(folder)?;
+        Ok(match passphrase {
+            Some(passphrase) => opened.with_passphrases(Arc::new(passphrase)),
+            None => opened,
+        })
+    }
+
+    /// Makes a fleet whose keys other people hold: its folder with a first root that nobody has signed
+    /// yet, which waits in the file that is given back. [`Fleet::import_first`] ends it.
+    ///
+    /// # Errors
+    /// The folder has a fleet already, the keys make no root, or files fail.
+    pub fn init_ceremony(
+        folder: &Path,
+        fleet: FleetId,
+        parties: &[Party],
+        thresholds: &[(RoleName, u8)],
+        now_unix_s: u64,
+    ) -> Result<PathBuf, FolderError> {
+        expect_empty(folder)?;
+        let root = first_root(&fleet, parties, thresholds, now_unix_s)?;
+        let (body, digest) = document::to_body(&root)?;
+        let path = pending_path(folder, Root::KIND, &digest);
+        file::replace(&path, &Envelope::of::<Root>(&body).to_bytes(), Readers::Anyone)?;
+        write_manifest(folder, &fleet)?;
+        Ok(path)
     }
 
     /// Opens a folder and walks its roots, each verified against the one before.
@@ -170,11 +261,19 @@ impl Fleet {
         let invalid = |error: String| FolderError::Manifest { path: path.clone(), error };
         let text = String::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
         let manifest: Manifest = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        let root = walk(folder)?;
+        let roots = walk(folder)?;
+        let root = roots.last().cloned().ok_or_else(|| FolderError::NotAFleet(folder.to_path_buf()))?;
         if *root.fleet() != manifest.fleet {
             return Err(invalid(format!("the root is of fleet {}, not of {}", root.fleet(), manifest.fleet)));
         }
-        Ok(Fleet { folder: folder.to_path_buf(), root })
+        let (folder, signers) = (folder.to_path_buf(), Mutex::default());
+        Ok(Fleet { folder, roots, root, passphrases: Arc::new(NoPassphrase), signers })
+    }
+
+    /// Where passphrases of encrypted keys come from; nowhere, unless this was called.
+    #[must_use]
+    pub fn with_passphrases(self, passphrases: Arc<dyn Passphrases>) -> Fleet {
+        Fleet { passphrases, ..self }
     }
 
     /// The fleet's name.
@@ -202,14 +301,93 @@ impl Fleet {
             .collect()
     }
 
-    /// Signs a document with the folder's key of its role, and verifies it as a device will.
+    /// Signs a document with the folder's keys of its role, as many as are needed, and verifies it as a
+    /// device will.
     ///
     /// # Errors
-    /// The key cannot be used or is not the one that the root names, or the document breaks a rule.
+    /// A key cannot be used or is not the one that the root names, or the document breaks a rule. With
+    /// fewer keys than are needed, the document waits under `pending/` for the others.
     pub fn sign<T: Document>(&self, document: &T) -> Result<Verified<T>, FolderError> {
-        let path = key_path(&self.folder, T::ROLE);
-        let envelope = seal(document, T::ROLE, &key::read(&path)?)?;
-        self.verify(&path, &envelope)
+        let (body, _) = document::to_body(document)?;
+        self.complete::<T>(Envelope::of::<T>(&body))
+    }
+
+    /// Adds the signatures that an envelope still needs, and verifies it.
+    ///
+    /// # Errors
+    /// As [`Fleet::sign`].
+    pub(crate) fn complete<T: Document>(&self, mut envelope: Envelope) -> Result<Verified<T>, FolderError> {
+        let root = self.root.root();
+        let role = root.role(T::ROLE);
+        let needed = role.map_or(1, |role| usize::from(role.threshold));
+        let before = envelope.count_signers(root.role_keys(T::ROLE), needed);
+        let added =
+            if before < needed { self.add_signatures(&mut envelope, root, T::ROLE, needed)? } else { 0 };
+        if before == 0 && added == 0 {
+            let names: Vec<&str> = role.iter().flat_map(|role| &role.keys).map(KeyName::as_str).collect();
+            let (keys, names) = (self.folder.join("keys"), names.join(", "));
+            return Err(FolderError::NoKey { kind: T::KIND, keys, role: T::ROLE, names });
+        }
+        let (digest, bytes) = (Digest::of(envelope.body()), envelope.to_bytes());
+        let path = pending_path(&self.folder, T::KIND, &digest);
+        match self.root.verify(&bytes) {
+            Ok(document) => {
+                file::remove_if_there(&path)?;
+                Ok(document)
+            }
+            Err(TrustError::Threshold { kind, found, needed, .. }) => {
+                file::replace(&path, &bytes, Readers::Anyone)?;
+                Err(FolderError::Unfinished { kind, path, found, needed })
+            }
+            Err(error) => Err(FolderError::Trust { path, error }),
+        }
+    }
+
+    /// Signs with the folder's keys of a role of some root, with `most` of them; gives how many signed.
+    ///
+    /// # Errors
+    /// A key cannot be used, or is not the one that the root names so.
+    pub(crate) fn add_signatures(
+        &self,
+        envelope: &mut Envelope,
+        root: &Root,
+        role: RoleName,
+        most: usize,
+    ) -> Result<usize, FolderError> {
+        let names = root.role(role).map_or(&[][..], |role| &role.keys);
+        let (message, mut signed) = (envelope.message(), 0);
+        for key in root.keys.iter().filter(|key| names.contains(&key.name)) {
+            if signed == most {
+                break;
+            }
+            let Some(path) = self.key_file(&key.name) else { continue };
+            let signer = self.signer(&path)?;
+            if signer.public() != key.public {
+                let (name, expected, found) =
+                    (key.name.clone(), key.public.to_string(), signer.public().to_string());
+                return Err(FolderError::WrongKey { path, name, expected, found });
+            }
+            envelope.push(&key.name, signer.sign(&message)?);
+            signed += 1;
+        }
+        Ok(signed)
+    }
+
+    /// The file of a key of this name, if the folder has one.
+    pub fn key_file(&self, name: &KeyName) -> Option<PathBuf> {
+        let file = |extension: &str| self.folder.join("keys").join(format!("{name}.{extension}"));
+        [file("key"), file("toml")].into_iter().find(|path| path.exists())
+    }
+
+    /// The signer of a file, opened once.
+    fn signer(&self, path: &Path) -> Result<Arc<Signer>, FolderError> {
+        let mut signers = self.signers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(signer) = signers.get(path) {
+            return Ok(Arc::clone(signer));
+        }
+        let signer = Arc::new(Signer::open(path, &*self.passphrases)?);
+        signers.insert(path.to_path_buf(), Arc::clone(&signer));
+        Ok(signer)
     }
 
     /// The sequence after one that a document of a deploy epoch has: a new epoch starts anew.
@@ -231,7 +409,29 @@ impl Fleet {
         self.root.verify(envelope).map_err(|error| FolderError::Trust { path: path.to_path_buf(), error })
     }
 
-    /// All releases of a model, by counter.
+    /// Verifies a document of this fleet that may have been signed under an earlier root.
+    ///
+    /// # Errors
+    /// No root of the fleet accepts it; told is what the newest says.
+    pub(crate) fn recall<T: Document>(
+        &self,
+        path: &Path,
+        envelope: &[u8],
+    ) -> Result<Verified<T>, FolderError> {
+        let newest = self.verify(path, envelope);
+        let Err(FolderError::Trust { error: TrustError::Threshold { .. }, .. }) = &newest else {
+            return newest;
+        };
+        let earlier = self.roots.iter().rev().skip(1);
+        earlier.into_iter().find_map(|root| root.verify(envelope).ok()).map_or(newest, Ok)
+    }
+
+    /// Whether devices with the newest root accept a document by its signatures.
+    pub(crate) fn is_current<T: Document>(&self, document: &Verified<T>) -> bool {
+        self.root.verify::<T>(document.envelope()).is_ok()
+    }
+
+    /// All releases of a model, by counter, those signed under an earlier root included.
     ///
     /// # Errors
     /// A file cannot be read or is not signed as it must be.
@@ -240,7 +440,7 @@ impl Fleet {
         let mut releases = Vec::new();
         for name in file::list(&folder)?.iter().filter(|name| name.ends_with(".json")) {
             let path = folder.join(name);
-            let release = self.verify::<Release>(&path, &file::read(&path)?)?;
+            let release = self.recall::<Release>(&path, &file::read(&path)?)?;
             if release.model != *model || *name != format!("{}.json", release.counter) {
                 let holds = format!("release {} of {}", release.counter, release.model);
                 return Err(FolderError::Misplaced { path, holds });
@@ -258,7 +458,19 @@ impl Fleet {
     pub fn find_release(&self, model: &ModelName, version: &str) -> Result<Verified<Release>, FolderError> {
         let mut releases = self.releases(model)?;
         match releases.iter().position(|release| release.version == version) {
-            Some(index) => Ok(releases.swap_remove(index)),
+            Some(index) => {
+                let release = releases.swap_remove(index);
+                let path = self.release_path(&release);
+                if release.release_epoch < self.root.root().release_epoch {
+                    let remedy = "it is of an older release epoch; release the module again";
+                    return Err(FolderError::Outdated { path, remedy });
+                }
+                if !self.is_current(&release) {
+                    let remedy = "sign it anew with `dunlin release resign`";
+                    return Err(FolderError::Outdated { path, remedy });
+                }
+                Ok(release)
+            }
             None => {
                 let known: Vec<&str> = releases.iter().map(|release| release.version.as_str()).collect();
                 let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
@@ -272,8 +484,12 @@ impl Fleet {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn store_release(&self, release: &Verified<Release>) -> Result<(), FolderError> {
-        let path = self.folder.join(format!("releases/{}/{}.json", release.model, release.counter));
+        let path = self.release_path(release);
         Ok(file::replace(&path, release.envelope(), Readers::Anyone)?)
+    }
+
+    pub(crate) fn release_path(&self, release: &Release) -> PathBuf {
+        self.folder.join(format!("releases/{}/{}.json", release.model, release.counter))
     }
 
     /// Keeps a blob under its digest.
@@ -306,12 +522,30 @@ impl Fleet {
     pub fn deployment(&self, audience: &Audience) -> Result<Option<Verified<Deployment>>, FolderError> {
         let path = self.deployment_path(audience);
         let Some(envelope) = file::read_if_there(&path)? else { return Ok(None) };
-        let deployment = self.verify::<Deployment>(&path, &envelope)?;
+        let deployment = self.recall::<Deployment>(&path, &envelope)?;
         if deployment.audience != *audience {
             let holds = format!("the deployment for {}", deployment.audience);
             return Err(FolderError::Misplaced { path, holds });
         }
         Ok(Some(deployment))
+    }
+
+    /// Every audience that has a deployment here, channels first.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a file's name is no audience's.
+    pub fn audiences(&self) -> Result<Vec<Audience>, FolderError> {
+        let mut audiences = Vec::new();
+        for kind in ["channel", "device"] {
+            for file in file::list(&self.folder.join("deployments").join(kind))? {
+                let Some(name) = file.strip_suffix(".json") else { continue };
+                audiences.push(match kind {
+                    "channel" => Audience::Channel(name.parse()?),
+                    _ => Audience::Device(name.parse()?),
+                });
+            }
+        }
+        Ok(audiences)
     }
 
     /// Keeps a deployment, synced to disk, before it is published.
@@ -337,7 +571,7 @@ impl Fleet {
     /// The file is there and cannot be read or verified.
     pub fn device_list(&self) -> Result<Option<Verified<DeviceList>>, FolderError> {
         let path = self.folder.join("devices.json");
-        file::read_if_there(&path)?.map(|envelope| self.verify(&path, &envelope)).transpose()
+        file::read_if_there(&path)?.map(|envelope| self.recall(&path, &envelope)).transpose()
     }
 
     /// Keeps a device list.
@@ -355,30 +589,42 @@ pub(crate) fn exhausted<T: Document>(count: &str, remedy: &str) -> DocumentError
     DocumentError::Rule { kind: T::KIND, rule }
 }
 
-/// The root of version 1: one key a role.
+/// A key of a first root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// What it may sign.
+    pub role: RoleName,
+    /// What people call it.
+    pub name: KeyName,
+    /// The key.
+    pub public: PublicKey,
+}
+
+/// The root of version 1. A role whose threshold is not given needs one signature.
 fn first_root(
     fleet: &FleetId,
-    keys: &[(RoleName, SecretKey); 3],
+    parties: &[Party],
+    thresholds: &[(RoleName, u8)],
     now_unix_s: u64,
 ) -> Result<Root, FolderError> {
-    let role = |name: RoleName| -> Result<Role, FolderError> {
-        Ok(Role { keys: vec![role_key_name(name)?], threshold: 1 })
+    let role = |name: RoleName| Role {
+        keys: parties.iter().filter(|party| party.role == name).map(|party| party.name.clone()).collect(),
+        threshold: thresholds.iter().find(|(role, _)| *role == name).map_or(1, |(_, threshold)| *threshold),
     };
-    let mut public = Vec::new();
-    for (name, secret) in keys {
-        public.push(RootKey { name: role_key_name(*name)?, public: secret.public() });
-    }
     Ok(Root {
         schema: SCHEMA,
         fleet: fleet.clone(),
         version: 1,
         issued_unix_s: now_unix_s,
         not_after_unix_s: now_unix_s.saturating_add(ROOT_VALIDITY_S),
-        keys: public,
+        keys: parties
+            .iter()
+            .map(|party| RootKey { name: party.name.clone(), public: party.public.clone() })
+            .collect(),
         roles: Roles {
-            root: role(RoleName::Root)?,
-            release: role(RoleName::Release)?,
-            deploy: role(RoleName::Deploy)?,
+            root: role(RoleName::Root),
+            release: role(RoleName::Release),
+            deploy: role(RoleName::Deploy),
             precompiled: None,
         },
         release_epoch: 1,
@@ -389,8 +635,22 @@ fn first_root(
     })
 }
 
+/// Keys without a manifest are of a fleet that was half lost, and are all that can save it.
+fn expect_empty(folder: &Path) -> Result<(), FolderError> {
+    match ["fleet.toml", "keys", "root"].into_iter().find(|part| folder.join(part).exists()) {
+        Some(_) => Err(FolderError::Exists(folder.to_path_buf())),
+        None => Ok(()),
+    }
+}
+
+/// The manifest comes last: with it the folder is a fleet's.
+fn write_manifest(folder: &Path, fleet: &FleetId) -> Result<(), FolderError> {
+    let manifest = format!("# A Dunlin fleet. Keep `keys/` secret and backed up.\nfleet = \"{fleet}\"\n");
+    Ok(file::replace(&folder.join("fleet.toml"), manifest.as_bytes(), Readers::Anyone)?)
+}
+
 /// From the first root to the newest, each signed by the one before.
-fn walk(folder: &Path) -> Result<TrustedRoot, FolderError> {
+fn walk(folder: &Path) -> Result<Vec<TrustedRoot>, FolderError> {
     let path = root_path(folder, 1);
     let untrusted = |path: PathBuf| move |error| FolderError::Trust { path, error };
     let mut root = TrustedRoot::enrolled(&file::read(&path)?).map_err(untrusted(path.clone()))?;
@@ -398,28 +658,28 @@ fn walk(folder: &Path) -> Result<TrustedRoot, FolderError> {
         let error = TrustError::RootVersion { expected: 1, found: root.version() };
         return Err(FolderError::Trust { path, error });
     }
+    let mut roots = Vec::new();
     while let Some(next) = root.version().checked_add(1) {
         let path = root_path(folder, next);
         let Some(envelope) = file::read_if_there(&path)? else { break };
-        root = root.step(&envelope).map_err(untrusted(path))?;
+        let step = root.step(&envelope).map_err(untrusted(path))?;
+        roots.push(std::mem::replace(&mut root, step));
     }
-    Ok(root)
+    roots.push(root);
+    Ok(roots)
 }
 
-fn seal<T: Document>(document: &T, role: RoleName, secret: &SecretKey) -> Result<Vec<u8>, FolderError> {
-    let (body, _) = document::to_body(document)?;
-    Ok(envelope::seal::<T>(&body, &[(&role_key_name(role)?, secret)]))
+/// Where the folder keeps a key.
+pub fn key_path(folder: &Path, name: &KeyName) -> PathBuf {
+    folder.join("keys").join(format!("{name}.key"))
 }
 
-fn role_key_name(role: RoleName) -> Result<KeyName, FolderError> {
-    Ok(role.to_string().parse()?)
+/// Where a document waits for signatures.
+pub(crate) fn pending_path(folder: &Path, kind: &str, digest: &Digest) -> PathBuf {
+    folder.join("pending").join(format!("{}-{}.json", kind.replace(' ', "-"), digest.short()))
 }
 
-fn key_path(folder: &Path, role: RoleName) -> PathBuf {
-    folder.join("keys").join(format!("{role}.key"))
-}
-
-fn root_path(folder: &Path, version: u64) -> PathBuf {
+pub(crate) fn root_path(folder: &Path, version: u64) -> PathBuf {
     folder.join("root").join(format!("{version}.json"))
 }
 

@@ -5,6 +5,7 @@
 //! [`dunlin_mqtt`]. The rules of the documents are [`dunlin_core`]'s, so that a device cannot see them
 //! otherwise. Nothing here prints: callers get values, and progress by callback.
 
+pub mod ceremony;
 pub mod deploy;
 pub mod devices;
 pub mod enroll;
@@ -16,6 +17,7 @@ pub mod key;
 pub mod publish;
 pub mod release;
 pub mod run;
+pub mod signing;
 pub mod tail;
 pub mod tensor;
 

@@ -69,6 +69,10 @@ pub fn trust_messages(fleet: &Fleet) -> Result<Vec<Message>, FolderError> {
         messages.push(retained(topic::root(fleet.name(), version), Bytes::from(envelope)));
     }
     if let Some(list) = fleet.device_list()? {
+        if !fleet.is_current(&list) {
+            let (path, remedy) = (fleet.folder().join("devices.json"), "run `dunlin deploy resign --all`");
+            return Err(FolderError::Outdated { path, remedy });
+        }
         messages.push(retained(topic::devices(fleet.name()), Bytes::copy_from_slice(list.envelope())));
     }
     Ok(messages)

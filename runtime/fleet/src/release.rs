@@ -1,9 +1,13 @@
 //! Making a release: a module, with what a device must know to judge and run it, is signed.
 //!
 //! First everything is judged, then signed, then kept: blobs before the release that names them. What
-//! fails before the end leaves no release behind.
+//! fails before the end leaves no release behind. Between judging and signing, a person may look at what
+//! [`difference`] says.
 
 mod baseline;
+pub mod difference;
+mod provenance;
+mod resign;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,8 +61,25 @@ pub struct ReleaseRequest {
     pub deadline_us: Option<u64>,
     /// Where it comes from.
     pub lineage: Lineage,
+    /// An in-toto statement about the module, which travels with the release and is bound by it.
+    pub provenance: Option<Vec<u8>>,
     /// Now, in seconds since 1970.
     pub now_unix_s: u64,
+}
+
+/// A release that is checked and not signed yet.
+#[derive(Debug)]
+pub struct Draft {
+    /// The release.
+    pub release: Release,
+    /// The newest release of the model so far.
+    pub previous: Option<Release>,
+    /// How many golden vectors were checked and attached.
+    pub golden_vectors: usize,
+    /// How many rows the baseline counts.
+    pub baseline_rows: u64,
+    /// The module, its attachments and their chunk lists.
+    files: Vec<Vec<u8>>,
 }
 
 /// What was signed.
@@ -115,6 +136,9 @@ pub enum ReleaseError {
     /// The golden vectors are not the model's, or it gives other outputs.
     #[error(transparent)]
     Golden(#[from] GoldenFileError),
+    /// The statement is none, or about something else.
+    #[error("the provenance file is no in-toto statement about this module: {0}")]
+    Provenance(String),
     /// The baseline cannot be made.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
@@ -134,6 +158,7 @@ impl Coded for ReleaseError {
             ReleaseError::Run(error) | ReleaseError::Row { error, .. } => error.code(),
             ReleaseError::Columns { .. } | ReleaseError::NoRows => code::fleet::TENSOR_SHAPE,
             ReleaseError::Golden(error) => error.code(),
+            ReleaseError::Provenance(_) => code::fleet::PROVENANCE,
             ReleaseError::Baseline(error) => error.code(),
             ReleaseError::Chunks(error) => error.code(),
             ReleaseError::Document(error) => error.code(),
@@ -148,13 +173,21 @@ impl From<dunlin_sandbox::AdmissionError> for ReleaseError {
 }
 
 impl Fleet {
-    /// Checks a module the way a device will, attaches golden vectors and a baseline, signs the
-    /// release and keeps everything in the folder.
+    /// Drafts a release and signs it.
     ///
     /// # Errors
-    /// The module is not admitted, gives wrong golden outputs, or the version is taken: nothing is
-    /// signed or kept then.
+    /// As [`Fleet::draft_release`] and [`Fleet::sign_release`].
     pub fn release(&self, request: ReleaseRequest) -> Result<Released, ReleaseError> {
+        self.sign_release(self.draft_release(request)?)
+    }
+
+    /// Checks a module the way a device will, and attaches golden vectors, a baseline and provenance.
+    /// Nothing is signed or kept.
+    ///
+    /// # Errors
+    /// The module is not admitted, gives wrong golden outputs, or the version is taken.
+    pub fn draft_release(&self, request: ReleaseRequest) -> Result<Draft, ReleaseError> {
+        let previous = self.releases(&request.model)?.pop().map(|release| Release::clone(&release));
         let summary = dunlin_sandbox::inspect(&request.module)?;
         let (artifact, mut files) = pack(request.module.clone(), &restarts(&summary))?;
         let deadline_us = request.deadline_us.unwrap_or(DEADLINE_US);
@@ -188,24 +221,59 @@ impl Fleet {
         let baseline = request.baseline.map(|rows| baseline::pack(&mut runner, &rows)).transpose()?;
         let (golden, golden_vectors) = golden.unzip();
         let (baseline, baseline_rows) = baseline.unzip();
-        for (kind, bytes) in [(AttachmentKind::Golden, golden), (AttachmentKind::Baseline, baseline)] {
+        if let Some(statement) = &request.provenance {
+            provenance::check(statement, release.artifact.digest)?;
+            let digest = Digest::of(statement);
+            if release.lineage.provenance_digest.is_some_and(|named| named != digest) {
+                return Err(ReleaseError::Provenance(format!(
+                    "it has the sha256 {digest}, another one is named"
+                )));
+            }
+            release.lineage.provenance_digest = Some(digest);
+        }
+        let attachments = [
+            (AttachmentKind::Golden, golden),
+            (AttachmentKind::Baseline, baseline),
+            (AttachmentKind::Provenance, request.provenance),
+        ];
+        for (kind, bytes) in attachments {
             let Some(bytes) = bytes else { continue };
             let (blob, more) = pack(bytes, &[])?;
             release.attachments.push(Attachment { kind, blob });
             files.extend(more);
         }
 
-        let signed = self.sign(&release)?;
-        for file in &files {
-            self.store_blob(file)?;
-        }
-        self.store_release(&signed)?;
-        Ok(Released {
+        document::to_body(&release)?;
+        Ok(Draft {
             release,
-            digest: signed.digest(),
+            previous,
             golden_vectors: golden_vectors.unwrap_or(0),
             baseline_rows: baseline_rows.unwrap_or(0),
+            files,
         })
+    }
+
+    /// Signs a draft and keeps everything in the folder: the files first, since the release names them and
+    /// may have to wait for signatures.
+    ///
+    /// # Errors
+    /// A key or a file; the release is not kept then.
+    pub fn sign_release(&self, draft: Draft) -> Result<Released, ReleaseError> {
+        let signed = match self.sign(&draft.release) {
+            Err(FolderError::Unfinished { kind, path, found, needed }) => {
+                self.store_files(&draft)?;
+                return Err(FolderError::Unfinished { kind, path, found, needed }.into());
+            }
+            signed => signed?,
+        };
+        self.store_files(&draft)?;
+        self.store_release(&signed)?;
+        let Draft { release, golden_vectors, baseline_rows, .. } = draft;
+        Ok(Released { release, digest: signed.digest(), golden_vectors, baseline_rows })
+    }
+
+    fn store_files(&self, draft: &Draft) -> Result<(), FolderError> {
+        draft.files.iter().try_for_each(|file| self.store_blob(file))
     }
 
     /// The counter of a model's next release.

@@ -17,7 +17,8 @@ pub(super) fn header(device: &Device, boot: BootId, now: Now, seq: u64) -> Heade
         time_unix_s: now.wall_unix_s,
         clock: match device.clock(now) {
             update::Clock::Unset => Clock::Unset,
-            update::Clock::Bounded | update::Clock::Attested => Clock::Bounded,
+            update::Clock::Bounded => Clock::Bounded,
+            update::Clock::Attested => Clock::Attested,
         },
     }
 }

@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use dunlin_core::document::{Audience, Want};
-use dunlin_fleet::deploy::{self, DeployRequest};
+use dunlin_fleet::deploy::{self, DeployRequest, RenewRequest};
 
 use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::show;
 
 /// Say to a channel or to a device which release to run
@@ -17,7 +17,68 @@ use crate::show;
                         dunlin deploy digits@1.1.0 --fleet plant --broker mqtt://10.0.0.5 --to @press-3 --retry\n  \
                         dunlin deploy digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5 --to stable --remove"
 )]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    deploy: Option<Deploy>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Renew(Renew),
+    Resign(Resign),
+}
+
+/// Sign deployments again that expire soon, or that devices would refuse
+///
+/// They say what they said, with a new end. A device goes on with what it runs when a deployment expires, but
+/// installs nothing by it any more: a deployment that nobody renews for 90 days is one that nobody looks after.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  dunlin deploy renew --fleet plant --broker mqtt://10.0.0.5 --within-days 30\n  \
+                        (from a timer, once a week)"
+)]
+struct Renew {
+    #[command(flatten)]
+    fleet: FleetArgument,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// Those that end within this many days
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    within_days: u32,
+    /// How many days they may be installed from now on
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    valid_days: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sign every deployment and the device list again: after a rotation of the deploy key
+#[derive(Args)]
+#[command(after_help = "Example:\n  dunlin deploy resign --all --fleet plant --broker mqtt://10.0.0.5")]
+struct Resign {
+    /// All of them
+    #[arg(long, required = true)]
+    all: bool,
+    #[command(flatten)]
+    fleet: FleetArgument,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// How many days they may be installed from now on
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    valid_days: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+// clap leaves a group of a struct with flattened parts empty; by this it knows that the struct is there.
+#[derive(Args)]
+#[group(arg = "release")]
+struct Deploy {
     /// The release
     #[arg(value_name = "N@V")]
     release: ReleaseName,
@@ -40,6 +101,9 @@ pub(crate) struct Arguments {
     /// Devices start pulling at a random moment within this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pull_spread_s: u32,
+    /// Echo the nonce that the device said last: it then knows that this is fresh, and the time; for @DEVICE
+    #[arg(long)]
+    echo: bool,
     /// How many days the deployment may be installed; what runs is never stopped by it
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     valid_days: u32,
@@ -62,7 +126,61 @@ impl FromStr for AudienceArgument {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Outcome {
+pub(crate) fn run(arguments: Arguments) -> Outcome {
+    match (arguments.verb, arguments.deploy) {
+        (Some(Verb::Renew(Renew { fleet, broker, within_days, valid_days, json })), _) => {
+            renew(&fleet, &broker, Some(within_days), valid_days, json)
+        }
+        (Some(Verb::Resign(Resign { fleet, broker, valid_days, json, all: _ })), _) => {
+            renew(&fleet, &broker, None, valid_days, json)
+        }
+        (None, Some(arguments)) => deploy(&arguments),
+        (None, None) => Err(Failure::usage("name the release to deploy, as NAME@VERSION")),
+    }
+}
+
+fn renew(
+    fleet: &FleetArgument,
+    broker: &BrokerArguments,
+    within_days: Option<u32>,
+    valid_days: u32,
+    json: bool,
+) -> Outcome {
+    let fleet = fleet.open()?;
+    let seconds = |days: u32| u64::from(days) * 86_400;
+    let request = RenewRequest {
+        within_s: within_days.map(seconds),
+        validity_s: seconds(valid_days),
+        now_unix_s: show::now_unix_s(),
+    };
+    let renewal = block_on(async {
+        let (link, mut events) = broker.connect().await?;
+        let renewal = deploy::renew(&fleet, &link, &mut events, &request).await?;
+        link.close().await;
+        Ok(renewal)
+    })?;
+    if json {
+        let deployments: Vec<serde_json::Value> = renewal
+            .deployments
+            .iter()
+            .map(|deployed| serde_json::json!({ "digest": deployed.digest, "deployment": deployed.deployment }))
+            .collect();
+        let untouched: Vec<String> = renewal.untouched.iter().map(ToString::to_string).collect();
+        return show::json(&serde_json::json!({
+            "device_list": renewal.device_list, "deployments": deployments, "untouched": untouched,
+        }));
+    }
+    if let Some(sequence) = renewal.device_list {
+        println!("device list signed again (sequence {sequence})");
+    }
+    for deployed in &renewal.deployments {
+        println!("{} signed again (sequence {})", deployed.deployment.audience, deployed.deployment.sequence);
+    }
+    println!("{} signed again, {} good as they are", renewal.deployments.len(), renewal.untouched.len());
+    Ok(())
+}
+
+fn deploy(arguments: &Deploy) -> Outcome {
     let fleet = arguments.fleet.open()?;
     let release = fleet.find_release(&arguments.release.model, &arguments.release.version)?;
     let want = if arguments.remove {
@@ -78,6 +196,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         report_interval_s: arguments.report_interval_s,
         pull_spread_s: arguments.pull_spread_s,
         validity_s: u64::from(arguments.valid_days) * 86_400,
+        echo: arguments.echo,
         now_unix_s: show::now_unix_s(),
     };
     let deployed = block_on(async {

@@ -3,33 +3,97 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use dunlin_core::id::{ChannelId, DeviceId};
-use dunlin_fleet::enroll::{EnrollRequest, config_path};
+use dunlin_core::key::PublicKey;
+use dunlin_fleet::enroll::{self, EnrollRequest, KeyRequest, config_path};
+use dunlin_fleet::file::{self, Readers};
 use dunlin_mqtt::BrokerUrl;
 
 use super::FleetArgument;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome, on_file};
 use crate::show;
 
 /// Enrol a device: a folder with its key, its configuration and the trust it starts from
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(
-    after_help = "Example:\n  dunlin enroll press-3 --fleet plant --broker mqtt://10.0.0.5 --channel stable -o press-3\n  \
-                        (then copy the folder to the device and run `dunlin agent --config press-3/agent.toml`)"
+    after_help = "Examples:\n  dunlin enroll press-3 --fleet plant --broker mqtt://10.0.0.5 --channel stable -o press-3\n  \
+                        (then copy the folder to the device and run `dunlin agent --config press-3/agent.toml`)\n  \
+                        dunlin enroll --batch devices.csv --fleet plant --broker mqtt://10.0.0.5 -o bundles\n  \
+                        (lines of `device,channel`; one folder each)\n  \
+                        dunlin enroll request press-3 -o press-3      (on the device, which makes its key)"
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    enroll: Option<Enroll>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Request(Request),
+    Accept(Accept),
+}
+
+/// On the device: make its key, and a request to be enrolled with it
+///
+/// The secret key stays in the folder, mode 0600; the request holds the public one.
+#[derive(Args)]
+#[command(after_help = "Example:\n  dunlin enroll request press-3 -o press-3\n  \
+                        (then bring press-3/request.json to the operator: dunlin enroll accept)")]
+struct Request {
     /// The device's id: a-z, 0-9 and '-'
     device: DeviceId,
+    /// The folder for the key and the request
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+}
+
+/// At the operator: enrol a device that made its key itself
+///
+/// The bundle has no key: its files go beside the key on the device.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  dunlin enroll accept request.json --fleet plant --broker mqtt://10.0.0.5 --channel stable -o bundle"
+)]
+struct Accept {
+    /// The request that the device made
+    request: PathBuf,
+    #[command(flatten)]
+    terms: Terms,
+    /// The channel that the device starts in
+    #[arg(long, value_name = "NAME")]
+    channel: ChannelId,
+}
+
+// clap leaves a group of a struct with flattened parts empty; by this it knows that the struct is there.
+#[derive(Args)]
+#[group(args = ["device", "batch"])]
+struct Enroll {
+    /// The device's id: a-z, 0-9 and '-'
+    #[arg(required_unless_present = "batch")]
+    device: Option<DeviceId>,
+    /// Enrol many: a CSV file of `device,channel`, one device a line
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["device", "channel"])]
+    batch: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+    /// The channel that the device starts in
+    #[arg(long, value_name = "NAME", required_unless_present = "batch")]
+    channel: Option<ChannelId>,
+}
+
+/// What every way of enrolling needs.
+#[derive(Args)]
+struct Terms {
     #[command(flatten)]
     fleet: FleetArgument,
     /// The broker that the device connects to: mqtt://HOST[:PORT]
     #[arg(long, value_name = "URL")]
     broker: BrokerUrl,
-    /// The channel that the device starts in
-    #[arg(long, value_name = "NAME")]
-    channel: ChannelId,
-    /// The folder to write; it must not be there yet
+    /// The folder to write, or of the folders to write; those must not be there yet
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// The address of the device's inference API; loopback only
@@ -44,23 +108,84 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
-    let fleet = arguments.fleet.open()?;
-    let request = EnrollRequest {
-        device: arguments.device,
-        channel: arguments.channel,
-        broker: arguments.broker,
-        listen: arguments.listen,
-        out: arguments.output,
-        first_connect_jitter_s: arguments.first_connect_jitter_s,
-        now_unix_s: show::now_unix_s(),
-    };
-    let entry = fleet.enroll(&request)?;
-    let config = config_path(&request.out);
-    if arguments.json {
-        return show::json(&serde_json::json!({ "device": entry, "folder": request.out, "config": config }));
+    match (arguments.verb, arguments.enroll) {
+        (Some(Verb::Request(arguments)), _) => request(&arguments),
+        (Some(Verb::Accept(Accept { request, terms, channel })), _) => {
+            let bytes = on_file("read", &request, std::fs::read(&request))?;
+            let request = KeyRequest::parse(&bytes)?;
+            let out = terms.output.clone();
+            enroll(&terms, vec![terms.request(request.device, channel, out, Some(request.public))])
+        }
+        (None, Some(Enroll { device: Some(device), batch: None, terms, channel: Some(channel) })) => {
+            let out = terms.output.clone();
+            enroll(&terms, vec![terms.request(device, channel, out, None)])
+        }
+        (None, Some(Enroll { batch: Some(path), terms, .. })) => {
+            let requests = enroll::read_batch(&path)?.into_iter().map(|(device, channel)| {
+                let out = terms.output.join(device.as_str());
+                terms.request(device, channel, out, None)
+            });
+            enroll(&terms, requests.collect())
+        }
+        (None, _) => Err(Failure::usage("name the device and its channel, or give --batch FILE.csv")),
     }
-    println!("device {} of channel {}: {}", entry.id, entry.channel, request.out.display());
-    println!("  key {}", entry.public);
-    println!("  run it with: dunlin agent --config {}", config.display());
+}
+
+impl Terms {
+    fn request(
+        &self,
+        device: DeviceId,
+        channel: ChannelId,
+        out: PathBuf,
+        public: Option<PublicKey>,
+    ) -> EnrollRequest {
+        EnrollRequest {
+            device,
+            channel,
+            broker: self.broker.clone(),
+            listen: self.listen,
+            out,
+            public,
+            first_connect_jitter_s: self.first_connect_jitter_s,
+            now_unix_s: show::now_unix_s(),
+        }
+    }
+}
+
+fn request(arguments: &Request) -> Outcome {
+    let request = KeyRequest::make(&arguments.device, &arguments.output)?;
+    let path = arguments.output.join("request.json");
+    let json = serde_json::to_vec_pretty(&request).map_err(|error| {
+        Failure::new(dunlin_core::code::fleet::FILE, format!("the request cannot be written: {error}"))
+    })?;
+    file::replace(&path, &json, Readers::Anyone)?;
+    println!("device {} has a key: {}", request.device, request.public);
+    println!("  bring {} to the operator: dunlin enroll accept", path.display());
+    Ok(())
+}
+
+fn enroll(terms: &Terms, requests: Vec<EnrollRequest>) -> Outcome {
+    let fleet = terms.fleet.open()?;
+    let entries = fleet.enroll_all(&requests)?;
+    if terms.json {
+        let rows: Vec<serde_json::Value> = requests
+            .iter()
+            .zip(&entries)
+            .map(|(request, entry)| {
+                let config = config_path(&request.out);
+                serde_json::json!({ "device": entry, "folder": request.out, "config": config })
+            })
+            .collect();
+        // One device is one object, as it always was.
+        return match rows.as_slice() {
+            [row] => show::json(row),
+            rows => show::json(&rows),
+        };
+    }
+    for (request, entry) in requests.iter().zip(&entries) {
+        println!("device {} of channel {}: {}", entry.id, entry.channel, request.out.display());
+        println!("  key {}", entry.public);
+        println!("  run it with: dunlin agent --config {}", config_path(&request.out).display());
+    }
     Ok(())
 }

@@ -7,28 +7,44 @@ use dunlin_core::id::FleetId;
 use dunlin_fleet::Fleet;
 
 use crate::failure::Outcome;
+use crate::passphrase::PassphraseArguments;
 use crate::show;
 
 /// Make a fleet: a folder with its keys and its root of trust
 #[derive(Args)]
-#[command(after_help = "Example:\n  dunlin init plant --fleet plant-7")]
+#[command(after_help = "Examples:\n  dunlin init plant --fleet plant-7\n  \
+                        dunlin init plant --fleet plant-7 --passphrase-file secret.txt\n  \
+                        (several people, each with a key: dunlin root init --help)")]
 pub(crate) struct Arguments {
     /// The folder to make
     folder: PathBuf,
     /// The fleet's name: a-z, 0-9 and '-'
     #[arg(long, value_name = "NAME")]
     fleet: FleetId,
+    /// Do not encrypt the key files: whoever reads them commands the fleet
+    #[arg(long, conflicts_with = "passphrase_file")]
+    no_passphrase: bool,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let fleet = Fleet::init(&arguments.folder, arguments.fleet.clone(), show::now_unix_s())?;
+    let passphrase = match arguments.no_passphrase {
+        true => None,
+        false => Some(arguments.passphrase.new_one()?),
+    };
+    let encrypted = passphrase.is_some();
+    let fleet = Fleet::init(&arguments.folder, arguments.fleet.clone(), passphrase, show::now_unix_s())?;
+    if !encrypted {
+        super::key::warn_plain(&arguments.folder.join("keys"));
+    }
     let root = fleet.root();
     if arguments.json {
         return show::json(&serde_json::json!({
-            "fleet": fleet.name(), "folder": arguments.folder, "root_version": root.version(), "root": root.digest(),
+            "fleet": fleet.name(), "folder": arguments.folder, "root_version": root.version(), "root": root.digest(), "encrypted": encrypted,
         }));
     }
     println!("fleet {} is in {}", fleet.name(), arguments.folder.display());
@@ -36,6 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     for key in &root.root().keys {
         println!("  key {:<8} {}", key.name.as_str(), key.public);
     }
-    println!("Back up {}/keys: who has these keys commands the fleet.", arguments.folder.display());
+    println!(
+        "Back up {0}/keys, and move root.key off this machine: who has these keys commands the fleet.",
+        arguments.folder.display()
+    );
     Ok(())
 }

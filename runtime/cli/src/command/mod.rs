@@ -7,15 +7,21 @@ mod deploy;
 mod devices;
 mod enroll;
 mod eval;
+mod import;
 mod init;
 mod inspect;
+mod key;
+mod leave;
 mod publish;
 mod release;
+mod root;
 mod run;
+mod sign;
 mod tail;
+mod verify;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -26,6 +32,7 @@ use dunlin_fleet::Fleet;
 use dunlin_mqtt::{BrokerUrl, Events, Link, LinkConfig, Secret};
 
 use crate::failure::{Failure, Outcome, on_file};
+use crate::passphrase::PassphraseArguments;
 
 /// How long a command waits for the broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +52,13 @@ pub(crate) enum Command {
     Publish(publish::Arguments),
     Deploy(deploy::Arguments),
     Devices(devices::Arguments),
+    Move(leave::Move),
+    Decommission(leave::Decommission),
+    Key(key::Arguments),
+    Root(root::Arguments),
+    Sign(sign::Arguments),
+    Import(import::Arguments),
+    Verify(verify::Arguments),
     Tail(tail::Arguments),
     /// Run the agent of a device, check its configuration or show its state
     #[command(after_help = "Examples:\n  dunlin agent --config press-3/agent.toml\n  \
@@ -67,8 +81,15 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Release(arguments) => release::run(arguments),
         Command::Publish(arguments) => publish::run(&arguments),
-        Command::Deploy(arguments) => deploy::run(&arguments),
+        Command::Deploy(arguments) => deploy::run(arguments),
         Command::Devices(arguments) => devices::run(&arguments),
+        Command::Move(arguments) => leave::move_device(&arguments),
+        Command::Decommission(arguments) => leave::decommission(&arguments),
+        Command::Key(arguments) => key::run(arguments),
+        Command::Root(arguments) => root::run(arguments),
+        Command::Sign(arguments) => sign::run(arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Agent(arguments) => Ok(dunlin_agent::run(arguments)?),
         Command::Broker(arguments) => broker::run(&arguments),
@@ -81,11 +102,22 @@ pub(crate) struct FleetArgument {
     /// The fleet's folder, as `dunlin init` made it
     #[arg(long = "fleet", value_name = "DIR")]
     folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
 }
 
 impl FleetArgument {
     pub(crate) fn open(&self) -> Outcome<Fleet> {
-        Ok(Fleet::open(&self.folder)?)
+        Ok(Fleet::open(&self.folder)?.with_passphrases(self.passphrase.known()?))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the fleet has begun: one whose first root still waits for signatures has not.
+    pub(crate) fn has_root(&self) -> bool {
+        self.folder.join("root/1.json").exists()
     }
 }
 

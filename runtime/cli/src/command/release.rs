@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use dunlin_core::Digest;
 use dunlin_core::document::Lineage;
 use dunlin_core::id::ModelName;
+use dunlin_fleet::release::difference::{self, Difference};
 use dunlin_fleet::release::{ReleaseRequest, Released};
 use dunlin_fleet::tensor::{self, Tensor};
 
 use super::FleetArgument;
-use crate::failure::{Outcome, on_file};
+use crate::failure::{Failure, Outcome, on_file};
 use crate::show;
 
 /// Sign a module as a version of a model
@@ -20,7 +21,40 @@ use crate::show;
                         dunlin release digits.wasm --fleet plant --name digits --version 1.1.0 \\\n    \
                         --baseline train.npy --golden golden.npz --commit 3f2c1ab --licence CC-BY-4.0"
 )]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    release: Option<Release>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Resign(Resign),
+}
+
+/// Sign releases again whose keys the newest root no longer names
+///
+/// The bodies stay, so deployments that name them stay good.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  dunlin release resign --fleet plant\n  \
+                        dunlin release resign --fleet plant --name digits")]
+struct Resign {
+    #[command(flatten)]
+    fleet: FleetArgument,
+    /// Only releases of this model
+    #[arg(long, value_name = "N")]
+    name: Option<ModelName>,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+// clap leaves a group of a struct with flattened parts empty; by this it knows that the struct is there.
+#[derive(Args)]
+#[group(arg = "module")]
+struct Release {
     /// The module
     module: PathBuf,
     #[command(flatten)]
@@ -55,15 +89,50 @@ pub(crate) struct Arguments {
     /// The licence of the weights, as an SPDX expression
     #[arg(long, value_name = "SPDX")]
     licence: Option<String>,
-    /// The sha256 of an in-toto statement
+    /// An in-toto statement about the module; it travels with the release
+    #[arg(long, value_name = "FILE.json", conflicts_with = "provenance_digest")]
+    provenance: Option<PathBuf>,
+    /// The sha256 of an in-toto statement that is kept elsewhere
     #[arg(long, value_name = "SHA256")]
     provenance_digest: Option<Digest>,
+    /// Check everything and show what would be signed, and sign nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
+    match (arguments.verb, arguments.release) {
+        (Some(Verb::Resign(arguments)), _) => resign(&arguments),
+        (None, Some(arguments)) => release(arguments),
+        (None, None) => Err(Failure::usage("name the module to release")),
+    }
+}
+
+fn resign(arguments: &Resign) -> Outcome {
+    let fleet = arguments.fleet.open()?;
+    let models = match &arguments.name {
+        Some(name) => vec![name.clone()],
+        None => fleet.models()?,
+    };
+    let mut resigned = Vec::new();
+    for model in &models {
+        resigned.extend(fleet.resign_releases(model)?);
+    }
+    if arguments.json {
+        let digests: Vec<Digest> = resigned.iter().map(|release| release.digest()).collect();
+        return show::json(&digests);
+    }
+    for release in &resigned {
+        println!("{} {} is signed again, {}", release.model, release.version, release.digest());
+    }
+    println!("{} releases signed again; publish them, so that devices can fetch them anew", resigned.len());
+    Ok(())
+}
+
+fn release(arguments: Release) -> Outcome {
     let fleet = arguments.fleet.open()?;
     let request = ReleaseRequest {
         module: on_file("read", &arguments.module, std::fs::read(&arguments.module))?,
@@ -80,14 +149,54 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             licence: arguments.licence,
             provenance_digest: arguments.provenance_digest,
         },
+        provenance: match &arguments.provenance {
+            Some(path) => Some(on_file("read", path, std::fs::read(path))?),
+            None => None,
+        },
         now_unix_s: show::now_unix_s(),
     };
-    let released = fleet.release(request)?;
+    let draft = fleet.draft_release(request)?;
+    let differences =
+        draft.previous.as_ref().map(|previous| difference::differences(previous, &draft.release));
+    if arguments.dry_run && arguments.json {
+        return show::json(&serde_json::json!({ "release": draft.release, "differences": differences }));
+    }
+    if !arguments.json {
+        print_differences(
+            draft.previous.as_ref().map(|previous| previous.version.as_str()),
+            differences.as_deref(),
+        );
+    }
+    if arguments.dry_run {
+        println!("nothing was signed");
+        return Ok(());
+    }
+    let released = fleet.sign_release(draft)?;
     if arguments.json {
-        return show::json(&serde_json::json!({ "digest": released.digest, "release": released.release }));
+        return show::json(&serde_json::json!({
+            "digest": released.digest, "release": released.release, "differences": differences,
+        }));
     }
     print(&released);
     Ok(())
+}
+
+/// What its signers should look at, before they sign.
+fn print_differences(previous: Option<&str>, differences: Option<&[Difference]>) {
+    let (Some(previous), Some(differences)) = (previous, differences) else {
+        println!("the first release of this model");
+        return;
+    };
+    if differences.is_empty() {
+        println!("permissions, limits and contract are those of {}", show::plain(previous));
+        return;
+    }
+    let mut table = show::table(&["differs", previous, "now"]);
+    for Difference { what, before, after } in differences {
+        let text = |value: &Option<String>| show::plain(value.as_deref().unwrap_or("nothing"));
+        table.add_row([show::plain(what), text(before), text(after)]);
+    }
+    println!("{table}");
 }
 
 fn print(Released { release, digest, golden_vectors, baseline_rows }: &Released) {

@@ -58,6 +58,7 @@ pub(super) fn deploy(stage: &mut Stage, release: Digest) -> Outcome<Deployed> {
         retry: false,
         report_interval_s: REPORT_INTERVAL_S,
         pull_spread_s: 0,
+        echo: false,
         validity_s: 86_400,
         now_unix_s: show::now_unix_s(),
     };

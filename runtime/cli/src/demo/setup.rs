@@ -16,7 +16,7 @@ use crate::show;
 pub(super) const CHANNEL: &str = "stable";
 
 pub(super) fn fleet(stage: &mut Stage) -> Seen {
-    let fleet = Fleet::init(&stage.path("fleet"), setup_fleet_name()?, show::now_unix_s())?;
+    let fleet = Fleet::init(&stage.path("fleet"), setup_fleet_name()?, None, show::now_unix_s())?;
     let url = stage.url.clone();
     for device in &mut stage.devices {
         fleet.enroll(&EnrollRequest {
@@ -25,6 +25,7 @@ pub(super) fn fleet(stage: &mut Stage) -> Seen {
             broker: url.clone(),
             listen: device.api,
             out: device.bundle.clone(),
+            public: None,
             first_connect_jitter_s: 0,
             now_unix_s: show::now_unix_s(),
         })?;
@@ -62,6 +63,7 @@ pub(super) fn sign(stage: &Stage, version: &str, batch: u32) -> Outcome<Released
             licence: Some("CC-BY-4.0".to_string()),
             ..Lineage::default()
         },
+        provenance: None,
         now_unix_s: show::now_unix_s(),
     })?)
 }

@@ -65,7 +65,9 @@ fn the_layers_in_turn_are_the_whole() {
 #[test]
 fn the_section_tells_what_the_report_tells() {
     let compiled = compile(&model().bytes(), &Options::default()).unwrap();
-    assert_eq!(layers(&compiled.wasm).unwrap(), Some(compiled.report.layers.clone()));
+    let mut told = compiled.report.layers.clone();
+    told.iter_mut().for_each(|layer| layer.estimated_ns = 0);
+    assert_eq!(layers(&compiled.wasm).unwrap(), Some(told));
     let macs: u64 = compiled.report.layers.iter().map(|layer| layer.macs).sum();
     assert_eq!(macs, compiled.report.macs);
     let guessed: u64 = compiled.report.layers.iter().map(|layer| layer.estimated_ns).sum();

@@ -9,7 +9,28 @@ super::codes! {
         "Run `chmod 600` on it; if others had access, make a new key.";
     KEY_CONTENT = "key-file-content", Failed,
         "A key file does not hold a key.",
-        "Restore it from your backup; a key file is 64 hexadecimal digits.";
+        "Restore it from your backup; a key file is PKCS#8 in PEM, a signer file TOML with `public` and `command`.";
+    PASSPHRASE = "key-passphrase", Usage,
+        "A key file is encrypted and its passphrase is missing, wrong, or too short for a new file.",
+        "Type it when asked, or give `--passphrase-file FILE`, or set DUNLIN_PASSPHRASE; there is no way around a lost one.";
+    SIGNER = "signer-failed", Failed,
+        "The command of a signer file gave no valid signature.",
+        "Run the command by hand: it reads the bytes to sign from standard input and answers with 64 bytes or 128 hexadecimal digits.";
+    KEY_MISSING = "key-missing", Refused,
+        "No key that may sign this document is in the folder, or one that is there is not the root's.",
+        "Put a key of the role into `keys/` under the name that the root has for it: `dunlin root show` lists them.";
+    SIGNATURES_MISSING = "signatures-missing", Refused,
+        "A document needs more signatures than the keys of this folder can give.",
+        "Let the others sign the file that the message names with `dunlin sign`, then bring it in with `dunlin import`.";
+    SIGNED_BEFORE = "signed-before", Refused,
+        "A document was signed under an earlier root; devices with the newest would refuse it.",
+        "Sign it anew: `dunlin release resign` for releases, `dunlin deploy resign --all` for deployments and the device list.";
+    ROOT_CHANGE = "root-change", Usage,
+        "A change of the root makes no sense, or would leave a root that nobody could sign for.",
+        "The message says which rule it breaks; `dunlin root show` shows the root as it stands.";
+    PROVENANCE = "provenance", Refused,
+        "A provenance file is no in-toto statement about the module that is released.",
+        "Give the statement whose subject has the sha256 of this module.";
     RANDOM = "no-randomness", Failed,
         "The operating system gives no random numbers, so no key can be made.",
         "Run the command where getrandom(2) works.";
@@ -40,6 +61,15 @@ super::codes! {
     DEVICE_EXISTS = "device-exists", Usage,
         "A device of this id is enrolled already.",
         "Choose another id; ids are never used again.";
+    DEVICE_UNKNOWN = "device-unknown", Usage,
+        "No device of this id is in the device list, or it is decommissioned.",
+        "`dunlin devices` lists the devices of the fleet.";
+    KEY_REQUEST = "key-request", Refused,
+        "A file is no key request of a device, or not signed by the key that it names.",
+        "Make it on the device with `dunlin enroll request` and bring the file here as it is.";
+    NO_NONCE = "no-nonce", Unreachable,
+        "A deployment was to echo the nonce of a device that has said none.",
+        "Wait until the device is connected; a channel has no nonce, so name the device as @DEVICE.";
     OUTPUT_EXISTS = "output-exists", Usage,
         "The folder to write to is there already and is not empty.",
         "Choose another folder, or remove it.";

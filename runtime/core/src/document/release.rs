@@ -209,6 +209,8 @@ pub enum AttachmentKind {
     Baseline,
     /// Words for people; devices do not fetch it.
     ModelCard,
+    /// An in-toto statement about the artifact, whose digest the lineage names; devices do not fetch it.
+    Provenance,
     /// Native code; devices fetch it only where they opted in to the precompiled role.
     Precompiled {
         /// The target triple.
@@ -362,6 +364,13 @@ impl Document for Release {
             if let AttachmentKind::Precompiled { target, wasmtime } = kind {
                 ensure!(Release, is_text(target) && is_text(wasmtime), "a precompiled variant has no target");
             }
+        }
+        if let Some(statement) = self.attachment(&AttachmentKind::Provenance) {
+            ensure!(
+                Release,
+                self.lineage.provenance_digest == Some(statement.digest),
+                "the lineage names another provenance than the attachment"
+            );
         }
         ensure!(Release, self.probation.max_failures >= 1, "max_failures must be at least 1");
         let lineage = &self.lineage;

@@ -23,6 +23,8 @@ pub enum Clock {
     Unset,
     /// It is not before the newest signed document that the device accepted.
     Bounded,
+    /// Likewise, and a document of the last day echoed a nonce of this boot, so that it was signed in it.
+    Attested,
 }
 
 /// What every record starts with.

@@ -33,6 +33,7 @@ pub(crate) fn request(model: &str, want: Want) -> DeployRequest {
         report_interval_s: 60,
         pull_spread_s: 5,
         validity_s: 100,
+        echo: false,
         now_unix_s: TODAY,
     }
 }

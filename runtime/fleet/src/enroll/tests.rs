@@ -11,6 +11,7 @@ fn request(plant: &Plant, device: &str) -> EnrollRequest {
         broker: "mqtt://broker:1883".parse().unwrap(),
         listen: "127.0.0.1:8500".parse().unwrap(),
         out: plant.beside(device),
+        public: None,
         first_connect_jitter_s: 30,
         now_unix_s: TODAY,
     }
@@ -41,7 +42,7 @@ fn a_bundle_has_its_four_files_and_a_private_key() {
         ["agent.toml", "device.key", "enrolment.json", "root.json"]
     );
     assert_eq!(file::mode(&request.out.join(KEY)).unwrap(), 0o600);
-    assert_eq!(key::read(&request.out.join(KEY)).unwrap().public(), entry.public);
+    assert_eq!(key::read_device_key(&request.out.join(KEY)).unwrap().public(), entry.public);
     assert_eq!(std::fs::read(request.out.join(ROOT)).unwrap(), plant.fleet.root().envelope());
     let enrolment = enrolment(&request);
     assert_eq!((&enrolment.device, &enrolment.public), (&request.device, &entry.public));
@@ -119,7 +120,7 @@ fn what_is_taken_or_would_not_start_is_refused_before_anything_is_written() {
     assert_eq!(refused(EnrollRequest { listen: public, ..request(&plant, "b") }), "argument");
     std::fs::write(plant.path("keys/deploy.key"), "gone").unwrap();
     let before = plant.files();
-    assert_eq!(plant.fleet.enroll(&request(&plant, "b")).unwrap_err().code().id, "key-file-content");
+    assert_eq!(plant.opened().enroll(&request(&plant, "b")).unwrap_err().code().id, "key-file-content");
     assert!(plant.files() == before && !plant.beside("b").exists());
 }
 
@@ -135,4 +136,75 @@ fn an_enrolment_that_cannot_be_written_adds_no_device_and_leaves_no_key() {
     // And it may simply be tried again.
     std::fs::remove_dir(plant.path("devices.json.new")).unwrap();
     plant.fleet.enroll(&request).unwrap();
+}
+
+#[test]
+fn a_device_that_made_its_key_keeps_it() {
+    let plant = Plant::new();
+    let on_device = plant.beside("on-device");
+    let asked = KeyRequest::make(&"press-9".parse().unwrap(), &on_device).unwrap();
+    assert_eq!(file::mode(&on_device.join(KEY)).unwrap(), 0o600);
+    let again = KeyRequest::make(&"press-9".parse().unwrap(), &on_device).unwrap_err();
+    assert_eq!(again.code().id, "output-exists");
+
+    let json = serde_json::to_vec(&asked).unwrap();
+    let parsed = KeyRequest::parse(&json).unwrap();
+    assert_eq!(parsed, asked);
+    let request =
+        EnrollRequest { device: parsed.device, public: Some(parsed.public), ..request(&plant, "press-9") };
+    let entry = plant.fleet.enroll(&request).unwrap();
+    assert_eq!(entry.public, asked.public);
+    assert!(!request.out.join(KEY).exists(), "the secret key never left the device");
+    let enrolment: Enrolment =
+        serde_json::from_slice(&file::read(&request.out.join(ENROLMENT)).unwrap()).unwrap();
+    assert_eq!(enrolment.public, asked.public);
+
+    // Another name, another key, or no proof at all.
+    let other = key::generate().unwrap().public();
+    for forged in [
+        KeyRequest { device: "press-8".parse().unwrap(), ..asked.clone() },
+        KeyRequest { public: other, ..asked.clone() },
+        KeyRequest { proof: "00".repeat(64), ..asked.clone() },
+        KeyRequest { proof: String::new(), ..asked.clone() },
+        KeyRequest { schema: 2, ..asked.clone() },
+    ] {
+        let error = KeyRequest::parse(&serde_json::to_vec(&forged).unwrap()).unwrap_err();
+        assert_eq!(error.code().id, "key-request", "{forged:?}");
+    }
+    assert_eq!(KeyRequest::parse(b"{}").unwrap_err().code().id, "key-request");
+}
+
+#[test]
+fn a_batch_is_enrolled_whole_or_not_at_all() {
+    let plant = Plant::new();
+    let path = plant.beside("devices.csv");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        read_batch(&path)
+    };
+    let devices = read("device,channel\npress-1, stable\npress-2,canary\n").unwrap();
+    assert_eq!(devices.len(), 2);
+    assert_eq!((devices[1].0.as_str(), devices[1].1.as_str()), ("press-2", "canary"));
+    for (text, part) in [
+        ("", "line 1"),
+        ("device,channel\n", "names no device"),
+        ("press-1,stable\npress-2\n", "line 2"),
+        ("Press 1,stable\n", "line 1"),
+        ("press-1,stable,more\n", "3 fields"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.to_string().contains(part), "{text:?}: {error}");
+    }
+
+    let of = |device: &str| request(&plant, device);
+    let before = plant.files();
+    let twice = plant.fleet.enroll_all(&[of("press-1"), of("press-1")]).unwrap_err();
+    assert_eq!(twice.code().id, "device-exists");
+    assert_eq!(plant.files(), before);
+    assert!(!plant.beside("press-1").exists());
+    let entries = plant.fleet.enroll_all(&[of("press-1"), of("press-2")]).unwrap();
+    assert_eq!(entries.len(), 2);
+    let list = plant.fleet.device_list().unwrap().unwrap();
+    assert_eq!((list.sequence, list.devices.len()), (1, 2), "one list for all of them");
+    assert!(plant.beside("press-2").join(KEY).exists());
 }

@@ -22,7 +22,7 @@ fn a_new_fleet_has_private_keys_and_a_root_that_signs_itself() {
 #[test]
 fn a_second_fleet_never_overwrites_the_keys_of_the_first() {
     let plant = Plant::new();
-    let again = || Fleet::init(plant.fleet.folder(), "other".parse().unwrap(), TODAY).unwrap_err();
+    let again = || Fleet::init(plant.fleet.folder(), "other".parse().unwrap(), None, TODAY).unwrap_err();
     let keys = || std::fs::read(plant.path("keys/root.key")).unwrap();
     let before = keys();
     assert_eq!(again().code().id, "fleet-exists");
@@ -84,10 +84,11 @@ fn a_key_that_the_root_does_not_name_signs_nothing() {
     let plant = Plant::new();
     let stranger = key::generate().unwrap();
     let path = plant.path("keys/release.key");
-    key::write(&path, &stranger).unwrap();
+    key::write(&path, &stranger, None).unwrap();
     let before = plant.files();
-    let error = plant.fleet.release(crate::fixture::request("m", "1", crate::fixture::adder())).unwrap_err();
-    assert_eq!(error.code().id, "signature-threshold");
+    let error =
+        plant.opened().release(crate::fixture::request("m", "1", crate::fixture::adder())).unwrap_err();
+    assert_eq!(error.code().id, "key-missing");
     assert!(error.to_string().contains("release.key"), "{error}");
     assert_eq!(plant.files(), before);
 }
@@ -96,7 +97,9 @@ fn a_key_that_the_root_does_not_name_signs_nothing() {
 fn a_release_that_the_wrong_key_signed_is_refused_with_its_file() {
     let plant = Plant::new();
     let release = plant.release("m", "1").release;
-    let envelope = seal(&release, RoleName::Release, &key::generate().unwrap()).unwrap();
+    let (body, _) = document::to_body(&release).unwrap();
+    let stranger = key::generate().unwrap();
+    let envelope = envelope::seal::<Release>(&body, &[(&"release".parse().unwrap(), &stranger)]);
     std::fs::write(plant.path("releases/m/1.json"), envelope).unwrap();
     let error = plant.fleet.find_release(&release.model, "1").unwrap_err();
     assert_eq!(error.code().id, "signature-threshold");

@@ -33,6 +33,7 @@ fn roots_come_first_then_the_device_list_then_chunks_and_the_release_last() {
             broker: "mqtt://broker".parse().unwrap(),
             listen: "127.0.0.1:1".parse().unwrap(),
             out: plant.beside("press-3"),
+            public: None,
             first_connect_jitter_s: 0,
             now_unix_s: TODAY,
         })

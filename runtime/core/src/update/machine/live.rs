@@ -80,7 +80,7 @@ impl Live {
 pub(super) fn blobs(release: &Release) -> impl Iterator<Item = &Blob> {
     let wanted = |kind: &AttachmentKind| match kind {
         AttachmentKind::Golden | AttachmentKind::Baseline => true,
-        AttachmentKind::ModelCard | AttachmentKind::Precompiled { .. } => false,
+        AttachmentKind::ModelCard | AttachmentKind::Provenance | AttachmentKind::Precompiled { .. } => false,
     };
     let attachments = release.attachments.iter().filter(move |attachment| wanted(&attachment.kind));
     core::iter::once(&release.artifact).chain(attachments.map(|attachment| &attachment.blob))

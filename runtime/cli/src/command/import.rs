@@ -1,0 +1,51 @@
+//! `dunlin import`: signed documents come back into the fleet's folder.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dunlin_fleet::Fleet;
+use dunlin_fleet::signing::Imported;
+
+use super::FleetArgument;
+use crate::failure::{Outcome, on_file};
+use crate::show;
+
+/// Take a document that others signed into the fleet's folder
+///
+/// Its signatures are joined with those that wait there over the same document. With enough of them it takes
+/// its place; with fewer it waits on, and the exit code is 3.
+#[derive(Args)]
+#[command(after_help = "Example:\n  dunlin import root-signed-by-bob.json --fleet plant")]
+pub(crate) struct Arguments {
+    /// The signed document
+    document: PathBuf,
+    #[command(flatten)]
+    fleet: FleetArgument,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let bytes = on_file("read", &arguments.document, std::fs::read(&arguments.document))?;
+    if !arguments.fleet.has_root() {
+        let fleet = Fleet::import_first(arguments.fleet.folder(), &bytes)?;
+        let root = fleet.root();
+        if arguments.json {
+            return show::json(&serde_json::json!({ "version": root.version(), "digest": root.digest() }));
+        }
+        println!("fleet {} begins with root {}, {}", fleet.name(), root.version(), root.digest());
+        return Ok(());
+    }
+    let fleet = arguments.fleet.open()?;
+    match fleet.import(&bytes)? {
+        Imported::Root(proposal) => super::root::told(&proposal, arguments.json),
+        Imported::Document(document) => {
+            if arguments.json {
+                return show::json(&serde_json::json!({ "document": document.title() }));
+            }
+            println!("{} is signed by enough, and in its place", document.title());
+            Ok(())
+        }
+    }
+}

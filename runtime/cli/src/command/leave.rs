@@ -1,0 +1,87 @@
+//! `dunlin move` and `dunlin decommission`: devices that change their channel, or leave.
+
+use clap::Args;
+use dunlin_core::id::{ChannelId, DeviceId};
+use dunlin_fleet::deploy::{self, RenewRequest};
+
+use super::{BrokerArguments, FleetArgument, block_on};
+use crate::failure::Outcome;
+use crate::show;
+
+/// Assign a device to another channel
+///
+/// The device's own deployment says so, and the device list. The device follows the new channel from then
+/// on; models that only the old channel named stay until they are removed.
+#[derive(Args)]
+#[command(after_help = "Example:\n  dunlin move press-3 canary --fleet plant --broker mqtt://10.0.0.5")]
+pub(crate) struct Move {
+    /// The device
+    device: DeviceId,
+    /// Its new channel
+    channel: ChannelId,
+    #[command(flatten)]
+    fleet: FleetArgument,
+    #[command(flatten)]
+    broker: BrokerArguments,
+    /// How many days the deployment may be installed
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    valid_days: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Mark a device as no longer of the fleet
+///
+/// Collectors stop believing it. What it runs goes on; `dunlin root revoke --device` makes it refuse all that
+/// comes, and its access to the broker is the broker's to take.
+#[derive(Args)]
+#[command(after_help = "Example:\n  dunlin decommission press-3 --fleet plant --broker mqtt://10.0.0.5")]
+pub(crate) struct Decommission {
+    /// The device
+    device: DeviceId,
+    #[command(flatten)]
+    fleet: FleetArgument,
+    #[command(flatten)]
+    broker: BrokerArguments,
+}
+
+pub(crate) fn move_device(arguments: &Move) -> Outcome {
+    let fleet = arguments.fleet.open()?;
+    let request = RenewRequest {
+        within_s: None,
+        validity_s: u64::from(arguments.valid_days) * 86_400,
+        now_unix_s: show::now_unix_s(),
+    };
+    let (device, channel) = (&arguments.device, &arguments.channel);
+    let deployed = block_on(async {
+        let (link, mut events) = arguments.broker.connect().await?;
+        let deployed = deploy::move_device(&fleet, &link, &mut events, device, channel, &request).await?;
+        link.close().await;
+        Ok(deployed)
+    })?;
+    if arguments.json {
+        return show::json(
+            &serde_json::json!({ "digest": deployed.digest, "deployment": deployed.deployment }),
+        );
+    }
+    println!("{device} belongs to channel {channel} (sequence {})", deployed.deployment.sequence);
+    Ok(())
+}
+
+pub(crate) fn decommission(arguments: &Decommission) -> Outcome {
+    let fleet = arguments.fleet.open()?;
+    block_on(async {
+        let (link, _events) = arguments.broker.connect().await?;
+        deploy::decommission(&fleet, &link, &arguments.device, show::now_unix_s()).await?;
+        link.close().await;
+        Ok(())
+    })?;
+    let device = &arguments.device;
+    println!("{device} is no longer of the fleet");
+    println!(
+        "  it goes on with what it runs; to make it refuse all that comes: dunlin root revoke --device {device}"
+    );
+    println!("  take its access to the broker, too");
+    Ok(())
+}

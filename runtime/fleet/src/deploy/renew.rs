@@ -1,0 +1,130 @@
+//! Deployments that say again what they said: before they expire, in a new epoch, or with a new key; and
+//! what changes for a device that moves or leaves.
+//!
+//! The device list goes first, since collectors judge by it, then one deployment after the other. What was
+//! done stays done if a later one fails: doing it again is harmless.
+
+use dunlin_core::document::{Audience, DeviceList};
+use dunlin_core::id::{ChannelId, DeviceId};
+use dunlin_mqtt::{Events, Link};
+
+use super::{DeployError, Deployed, Terms, base, publish, successor};
+use crate::folder::Fleet;
+use crate::publish::trust_messages;
+
+/// What is to be signed again.
+#[derive(Clone, Copy, Debug)]
+pub struct RenewRequest {
+    /// Everything, or only what devices would refuse, and what expires within this many seconds.
+    pub within_s: Option<u64>,
+    /// How long the deployments may be installed, in seconds from now.
+    pub validity_s: u64,
+    /// Now, in seconds since 1970.
+    pub now_unix_s: u64,
+}
+
+/// What was signed again.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    /// The sequence of the device list, if it was.
+    pub device_list: Option<u64>,
+    /// The deployments.
+    pub deployments: Vec<Deployed>,
+    /// Audiences whose deployment is good as it is.
+    pub untouched: Vec<Audience>,
+}
+
+/// Signs the device list and the deployments of this folder anew, as far as they need it.
+///
+/// # Errors
+/// The folder, a key, or the broker.
+pub async fn renew(
+    fleet: &Fleet,
+    link: &Link,
+    events: &mut Events,
+    request: &RenewRequest,
+) -> Result<Renewal, DeployError> {
+    let root = fleet.root().root();
+    let mut renewal = Renewal::default();
+    if let Some(list) = fleet.device_list()? {
+        let good = list.deploy_epoch == root.deploy_epoch && fleet.is_current(&list);
+        if request.within_s.is_none() || !good {
+            let next = fleet.sign(&fleet.next_device_list(request.now_unix_s)?)?;
+            fleet.store_device_list(&next)?;
+            renewal.device_list = Some(next.sequence);
+        }
+    }
+    for message in trust_messages(fleet)? {
+        link.publish(message).await?;
+    }
+    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
+    for audience in fleet.audiences()? {
+        let Some(local) = fleet.deployment(&audience)? else { continue };
+        let ends = |within: u64| local.not_after_unix_s < request.now_unix_s.saturating_add(within);
+        let good = local.deploy_epoch == root.deploy_epoch
+            && fleet.is_current(&local)
+            && request.within_s.is_some_and(|within| !ends(within));
+        if good {
+            renewal.untouched.push(audience);
+            continue;
+        }
+        let base = base(fleet, link, events, &audience).await?;
+        let next = successor(fleet, base.as_deref(), &audience, terms)?;
+        renewal.deployments.push(publish(fleet, link, &next).await?);
+    }
+    Ok(renewal)
+}
+
+/// Assigns a device to another channel: in its own deployment, which the device follows, and in the device
+/// list.
+///
+/// # Errors
+/// The device is not in the list; the folder, a key, or the broker.
+pub async fn move_device(
+    fleet: &Fleet,
+    link: &Link,
+    events: &mut Events,
+    device: &DeviceId,
+    channel: &ChannelId,
+    request: &RenewRequest,
+) -> Result<Deployed, DeployError> {
+    change_device(fleet, device, request.now_unix_s, |entry| entry.channel = channel.clone())?;
+    let audience = Audience::Device(device.clone());
+    let base = base(fleet, link, events, &audience).await?;
+    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
+    let mut next = successor(fleet, base.as_deref(), &audience, terms)?;
+    next.channel = Some(channel.clone());
+    publish(fleet, link, &next).await
+}
+
+/// Marks a device as no longer of the fleet in the device list, and publishes the list. What the device
+/// runs goes on: only a root that revokes it makes it refuse what comes.
+///
+/// # Errors
+/// The device is not in the list; the folder, a key, or the broker.
+pub async fn decommission(
+    fleet: &Fleet,
+    link: &Link,
+    device: &DeviceId,
+    now_unix_s: u64,
+) -> Result<(), DeployError> {
+    change_device(fleet, device, now_unix_s, |entry| entry.revoked = true)?;
+    for message in trust_messages(fleet)? {
+        link.publish(message).await?;
+    }
+    Ok(())
+}
+
+/// Signs a device list in which one device is changed.
+fn change_device(
+    fleet: &Fleet,
+    device: &DeviceId,
+    now_unix_s: u64,
+    change: impl FnOnce(&mut dunlin_core::document::DeviceEntry),
+) -> Result<(), DeployError> {
+    let mut list: DeviceList = fleet.next_device_list(now_unix_s)?;
+    let entry = list.devices.iter_mut().find(|entry| entry.id == *device && !entry.revoked);
+    change(entry.ok_or_else(|| DeployError::UnknownDevice(device.clone()))?);
+    let list = fleet.sign(&list)?;
+    Ok(fleet.store_device_list(&list)?)
+}
