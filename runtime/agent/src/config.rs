@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::transfer::TransferConfig;
+use dunlin_core::update::SitePolicy;
 use dunlin_mqtt::{BrokerUrl, LinkConfig, Secret};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,9 @@ pub struct Config {
     /// The device's own bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// What the owner of the site allows, whatever the fleet signs.
+    #[serde(default)]
+    pub site: SitePolicy,
     /// Pulling of artifacts.
     #[serde(default)]
     pub pull: Pull,

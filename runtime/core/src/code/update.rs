@@ -58,6 +58,18 @@ super::codes! {
     TOO_MANY_MODELS = "too-many-models", Refused,
         "The deployment wants more models than a device can hold.",
         "Remove models first; a device holds 12.";
+    SITE_MODEL = "site-model", Refused,
+        "The device's own policy does not allow this model.",
+        "Deploy it elsewhere, or let the owner of the site add it to `site.models` of the agent's configuration.";
+    SITE_THRESHOLD = "site-threshold", Refused,
+        "The device's own policy demands more signatures than the fleet's root.",
+        "Raise the threshold with `dunlin root set-threshold`, or let the owner of the site lower `site.min_*_signatures`.";
+    SITE_IMPORT = "site-import", Refused,
+        "The device's own policy denies a host function that the release is granted.",
+        "Build the model without it, or let the owner of the site take it from `site.denied_imports`.";
+    SITE_PIN = "site-pin", Refused,
+        "The device's own policy holds the model at another release.",
+        "Let the owner of the site change `site.pinned`.";
     PREPARE_FAILED = "release-prepare-failed", Refused,
         "The release arrived, but could not be admitted, compiled or loaded.",
         "The detail carries the code of the reason.";

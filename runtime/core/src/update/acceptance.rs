@@ -10,7 +10,7 @@ use super::machine::Identity;
 use super::refusal::Refusal;
 use super::state::DeviceState;
 use crate::digest::Digest;
-use crate::document::{Audience, Candidate, Deployment, Gates, Release};
+use crate::document::{Audience, Candidate, Deployment, Gates, Release, RoleName};
 use crate::id::ModelName;
 use crate::trust::{TrustedRoot, Verified};
 
@@ -71,6 +71,7 @@ impl Ground<'_> {
         if found != expected {
             return Err(Refusal::DeployEpoch { expected, found });
         }
+        self.identity.policy.judge_threshold(self.root.root(), RoleName::Deploy)?;
         if self.is_known(&deployment)? {
             return Ok(Judgement::Known(deployment));
         }
@@ -145,7 +146,9 @@ impl Ground<'_> {
             return Err(Refusal::BelowFloor { floor, found: release.counter });
         }
         self.judge_digest(release.digest())?;
-        self.judge_compat(release)
+        self.judge_compat(release)?;
+        self.identity.policy.judge_threshold(root, RoleName::Release)?;
+        self.identity.policy.judge_release(release)
     }
 
     /// Judges what needs no document: whether a release is revoked, or failed here before.

@@ -30,6 +30,7 @@ mod event;
 mod machine;
 mod refusal;
 mod refusals;
+mod site;
 mod state;
 
 pub use clock::{Clock, Now};
@@ -38,6 +39,7 @@ pub use event::{Action, Event, Fault, Occurrence, Subject};
 pub use machine::{Device, Identity, RestoreError};
 pub use refusal::Refusal;
 pub use refusals::Refusals;
+pub use site::SitePolicy;
 pub use state::{
     AcceptedSequence, DeviceState, Installed, MAX_AUDIENCES, MAX_BAD, MAX_DEVICE_MODELS, MAX_STATE_BYTES,
     MAX_TRIAL_STARTS, MAX_VERSION_BYTES, ModelState, Next, STATE_FORMAT, Stage,

@@ -5,10 +5,10 @@ use semver::Version;
 
 use crate::code::{self, Code, Coded};
 use crate::digest::Digest;
-use crate::document::Audience;
+use crate::document::{Audience, RoleName};
 use crate::id::{DeviceId, ModelName};
 use crate::trust::TrustError;
-use dunlin_abi::Simd;
+use dunlin_abi::{Import, Simd};
 
 /// One reason, one code. Nothing changes by a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +148,32 @@ pub enum Refusal {
     /// More models than a device can hold.
     #[error("the device holds {0} models already, the most")]
     TooManyModels(usize),
+    /// The site does not allow the model.
+    #[error("the site's policy does not allow model {0}")]
+    SiteModel(ModelName),
+    /// The site demands more signatures than the root.
+    #[error("the site's policy demands {least} signatures of role {role}, the root {found}")]
+    SiteThreshold {
+        /// The role.
+        role: RoleName,
+        /// The site's.
+        least: u8,
+        /// The root's.
+        found: u8,
+    },
+    /// The site denies a host function.
+    #[error("the site's policy denies the import {:?}", .0.name())]
+    SiteImport(Import),
+    /// The site holds the model at another release.
+    #[error("the site's policy holds {model} at {pinned}, this is {found}")]
+    SitePin {
+        /// The model.
+        model: ModelName,
+        /// The version or digest that it is held at.
+        pinned: String,
+        /// The version that came.
+        found: String,
+    },
     /// The release could not be prepared.
     #[error("{detail}")]
     Prepare {
@@ -163,7 +189,7 @@ impl Refusal {
     pub fn may_heal_with_a_new_root(&self) -> bool {
         match self {
             Refusal::Trust(error) => error.may_heal_with_a_new_root(),
-            Refusal::RootTooOld { .. } | Refusal::DeployEpoch { .. } => true,
+            Refusal::RootTooOld { .. } | Refusal::DeployEpoch { .. } | Refusal::SiteThreshold { .. } => true,
             Refusal::Audience { .. }
             | Refusal::NotOurs(_)
             | Refusal::DeviceRevoked(_)
@@ -182,6 +208,9 @@ impl Refusal {
             | Refusal::Gates
             | Refusal::FloorAboveStable { .. }
             | Refusal::TooManyModels(_)
+            | Refusal::SiteModel(_)
+            | Refusal::SiteImport(_)
+            | Refusal::SitePin { .. }
             | Refusal::Prepare { .. } => false,
         }
     }
@@ -210,6 +239,10 @@ impl Coded for Refusal {
             Refusal::Gates => code::update::GATE_UNSUPPORTED,
             Refusal::FloorAboveStable { .. } => code::update::FLOOR_ABOVE_STABLE,
             Refusal::TooManyModels(_) => code::update::TOO_MANY_MODELS,
+            Refusal::SiteModel(_) => code::update::SITE_MODEL,
+            Refusal::SiteThreshold { .. } => code::update::SITE_THRESHOLD,
+            Refusal::SiteImport(_) => code::update::SITE_IMPORT,
+            Refusal::SitePin { .. } => code::update::SITE_PIN,
             Refusal::Prepare { .. } => code::update::PREPARE_FAILED,
         }
     }

@@ -44,7 +44,7 @@ fn a_short_passphrase_is_refused_and_writes_nothing() {
     assert!(!path.exists());
 }
 
-/// RFC 8410, section 10.3, and a file that OpenSSL encrypted: `openssl pkcs8 -topk8 -scrypt`.
+/// RFC 8410, section 10.3; `tests/peers/signatures.py` tries encrypted files of OpenSSL.
 #[test]
 fn files_of_other_tools_are_read() {
     let folder = folder();

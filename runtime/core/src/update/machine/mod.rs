@@ -29,6 +29,7 @@ use super::clock::{ATTESTED_MS, Clock, Now};
 use super::event::{Action, Event, Occurrence, Subject};
 use super::refusal::Refusal;
 use super::refusals::Refusals;
+use super::site::SitePolicy;
 use super::state::{DeviceState, ModelState, STATE_FORMAT};
 use crate::code::{self, Code, Coded};
 use crate::digest::Digest;
@@ -52,6 +53,8 @@ pub struct Identity {
     /// This boot's random id, 32 lower-case hexadecimal digits. It stands in every record; a
     /// deployment for this device that echoes it attests that it was signed in this boot.
     pub boot_id: String,
+    /// What the owner of the site allows.
+    pub policy: SitePolicy,
 }
 
 /// The deployments that are followed.

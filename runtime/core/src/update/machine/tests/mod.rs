@@ -4,6 +4,7 @@ mod acceptance;
 mod installs;
 mod properties;
 mod roots;
+mod site;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -39,6 +40,7 @@ pub(super) fn identity() -> Identity {
         runtime_version: "0.1.0".parse().unwrap(),
         simd: Simd::Deterministic,
         boot_id: "ab".repeat(16),
+        policy: SitePolicy::default(),
     }
 }
 
@@ -63,12 +65,21 @@ impl Shell {
     }
 
     pub(super) fn enrolled(enrolment: &Enrolment) -> Shell {
+        Shell::of(identity(), enrolment)
+    }
+
+    /// A device whose site has a policy.
+    pub(super) fn of_site(policy: SitePolicy) -> Shell {
+        Shell::of(Identity { policy, ..identity() }, &enrolment())
+    }
+
+    fn of(identity: Identity, enrolment: &Enrolment) -> Shell {
         let envelope = signed(&fixture::root(1), &[Key::Root]);
         let root = TrustedRoot::enrolled(&envelope).unwrap();
         let state = DeviceState::enrolled(enrolment, &root);
         let disk =
             Disk { state: serde_json::to_vec(&state).unwrap(), root: envelope, documents: BTreeMap::new() };
-        let device = Device::restore(identity(), state, root, []).unwrap();
+        let device = Device::restore(identity, state, root, []).unwrap();
         let now = Now { wall_unix_s: TODAY + 60, monotonic_ms: 0, random: 0 };
         let mut shell = Shell { device, now, disk, actions: Vec::new() };
         shell.step(Event::Started);
