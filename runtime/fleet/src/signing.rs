@@ -231,12 +231,10 @@ pub fn account(bytes: &[u8], root: &TrustedRoot, now_unix_s: u64) -> Result<Acco
     let mut checks = vec![Check {
         what: "form",
         holds: true,
-        found: format!(
-            "a {} of {} bytes, {} signatures",
-            document.kind(),
-            bytes.len(),
-            envelope.signature_count()
-        ),
+        found: match envelope.signature_count() {
+            1 => format!("a {} of {} bytes, 1 signature", document.kind(), bytes.len()),
+            count => format!("a {} of {} bytes, {count} signatures", document.kind(), bytes.len()),
+        },
     }];
     let mut faults = Vec::new();
     let mut check = |what: &'static str, result: Result<String, (Code, String)>| {
