@@ -1,5 +1,7 @@
 //! What an attacker with a wrong key, a wrong document or an old root cannot do.
 
+mod golden;
+
 use super::*;
 use crate::document::{Deployment, DeviceList, Release};
 use crate::fixture::{self, Key, digest_of, root, signed};
