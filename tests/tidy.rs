@@ -102,6 +102,7 @@ fn the_clock_is_read_in_shells_only() {
             "runtime/agent/src/",
             "runtime/cli/src/",
             "runtime/compiler/examples/",
+            "runtime/core/examples/",
             "runtime/mqtt/src/",
             "runtime/sandbox/",
         ],
@@ -138,6 +139,29 @@ fn local_files_are_trusted_by_the_operator_only() {
 #[test]
 fn unsafe_code_has_few_homes() {
     only_in("allow(unsafe_code)", &["guest-sdk/src/"]);
+}
+
+/// SECURITY.md names tests in back quotes, with the threat's row: a name that no source has proves nothing.
+#[test]
+fn every_threat_has_its_row_and_every_test_that_it_names_exists() {
+    let page = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let rows: Vec<(usize, &str)> = page
+        .lines()
+        .filter_map(|line| Some((line.strip_prefix("| ")?.split(' ').next()?.parse().ok()?, line)))
+        .collect();
+    let numbers: Vec<usize> = rows.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=74).collect::<Vec<_>>(), "one row a threat, in order");
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    let mut named = 0;
+    for (number, row) in rows {
+        let proof = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        assert!(!proof.trim().is_empty(), "row {number} says neither test nor why not");
+        for test in proof.split('`').skip(1).step_by(2) {
+            assert!(code.contains(&format!("fn {test}(")), "row {number}: no test is called {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 74, "only {named} tests are named");
 }
 
 #[test]

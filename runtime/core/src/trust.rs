@@ -16,7 +16,22 @@ use crate::document::{self, Document, DocumentError, RoleName, Root};
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::id::FleetId;
 
-/// A document whose signatures were checked, with the bytes that it came in.
+/// A document whose signatures were checked, with the bytes that it came in. Nobody else makes one,
+/// and nobody changes one:
+///
+/// ```compile_fail,E0451
+/// # use dunlin_core::{Digest, document::Release, trust::Verified};
+/// fn forge(document: Release, digest: Digest) -> Verified<Release> {
+///     Verified { document, digest, envelope: Vec::new() }
+/// }
+/// ```
+///
+/// ```compile_fail,E0594
+/// # use dunlin_core::{document::Release, trust::Verified};
+/// fn tamper(mut release: Verified<Release>) {
+///     release.counter = 9;
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Verified<T> {
     document: T,

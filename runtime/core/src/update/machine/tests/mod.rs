@@ -5,6 +5,7 @@ mod installs;
 mod properties;
 mod roots;
 mod site;
+mod threats;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
