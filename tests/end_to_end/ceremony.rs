@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::world::{World, command, eventually, ok, refused, run};
+use crate::world::{World, command, digits, ok, refused, test_images};
 
 /// Runs `dunlin` with a passphrase in its environment.
 fn with_passphrase(passphrase: &str, arguments: &[&str]) -> Output {
@@ -115,17 +115,28 @@ fn a_revoked_release_is_left_for_the_one_that_was_proven_before() {
     let world = World::new();
     let device = world.enroll("alpha");
     let _agent = device.start();
-    let fleet = world.fleet();
-    world.release_digits("1.0.0", 16);
-    world.publish("digits@1.0.0");
-    world.deploy("digits@1.0.0", "stable");
-    device.serves("1.0.0");
-    ok(&["root", "revoke", "--release", "digits@1.0.0", "--fleet", &fleet]);
+    let (fleet, events) = (world.fleet(), world.tail("event"));
+    let (images, _) = test_images();
+    for (version, batch) in [("1.0.0", 16), ("1.1.0", 8)] {
+        world.release_digits(version, batch);
+        world.publish(&format!("digits@{version}"));
+        world.deploy(&format!("digits@{version}"), "stable");
+        device.serves(version);
+        device.classify(&images);
+        events.until("the release is proven", |record| {
+            record["event"] == "proven" && record.to_string().contains(version)
+        });
+    }
+    ok(&["root", "revoke", "--release", "digits@1.1.0", "--fleet", &fleet]);
+    // Roots go out with whatever is published.
     ok(&["publish", "digits@1.0.0", "--fleet", &fleet, "--broker", &world.url]);
-    eventually("the model stops", || {
-        let (status, _) = device.get("/v2/models/digits/ready")?;
-        (status == 503 || status == 404 || status == 400).then_some(())
-    });
+    device.serves("1.0.0");
+    // Of the one that is left, nothing may be put back.
+    refused(
+        &["verify", &format!("{fleet}/releases/digits/2.json"), "--root", &format!("{fleet}/root/2.json")],
+        3,
+        "release-revoked",
+    );
 }
 
 #[test]
@@ -192,7 +203,7 @@ fn two_people_sign_a_root_on_machines_of_their_own() {
     let shown = ok(&["sign", &pending, "--key", &path("alice.key"), "--dry-run"]);
     assert!(shown.contains("root 1 of fleet plant"), "{shown}");
     ok(&["sign", &pending, "--key", &path("alice.key")]);
-    refused(&["import", &pending, "--fleet", &plant], 3, "signature-threshold");
+    refused(&["import", &pending, "--fleet", &plant], 3, "signatures-missing");
     ok(&["sign", &pending, "--key", &path("bob.key"), "-o", &path("signed.json")]);
     assert!(ok(&["import", &path("signed.json"), "--fleet", &plant]).contains("begins with root 1"));
 
@@ -210,9 +221,25 @@ fn two_people_sign_a_root_on_machines_of_their_own() {
     let root = json(&ok(&["root", "show", "--fleet", &plant, "--json"]));
     assert_eq!(root["root"]["version"], 2);
     assert_eq!(root["root"]["minimum_counters"][0]["counter"], 3);
-    // The release key is elsewhere: said before anything is signed.
-    let help = run(&["release", "--help"]);
-    assert!(String::from_utf8_lossy(&help.stdout).contains("--provenance"));
+    // The release key is elsewhere.
+    let wasm = path("digits.wasm");
+    ok(&["compile", &digits("digits.onnx"), "-o", &wasm]);
+    let release = ["release", &wasm, "--fleet", &plant, "--name", "digits", "--version", "1.0.0"];
+    refused(&release, 3, "key-missing");
+
+    // A rotation that waits for signatures keeps the key that it made.
+    let rotate = ["root", "rotate", "deploy", "--no-passphrase", "--fleet", &plant];
+    ok(&[&rotate[..], &["--dry-run"]].concat());
+    let waiting = json(&ok(&[&rotate[..], &["--json"]].concat()));
+    assert_eq!(waiting["trusted"], false);
+    let key = std::fs::read(format!("{plant}/keys/deploy-3.key")).unwrap();
+    refused(&rotate, 2, "output-exists");
+    assert_eq!(std::fs::read(format!("{plant}/keys/deploy-3.key")).unwrap(), key);
+    ok(&["sign", waiting["file"].as_str().unwrap(), "--key", &path("bob.key"), "-o", &path("signed.json")]);
+    ok(&["import", &path("signed.json"), "--fleet", &plant]);
+    let listed = json(&ok(&["key", "list", "--fleet", &plant, "--json"]));
+    let fresh = listed.as_array().unwrap().iter().find(|row| row["name"] == "deploy-3").unwrap().clone();
+    assert_eq!((fresh["role"].as_str(), fresh["kind"].as_str()), (Some("deploy"), Some("not encrypted")));
 }
 
 #[test]

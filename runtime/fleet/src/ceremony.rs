@@ -183,8 +183,22 @@ impl Fleet {
         now_unix_s: u64,
     ) -> Result<Proposal, CeremonyError> {
         let waiting = self.root_draft()?;
-        let mut root = match &waiting {
-            Some((_, _, root)) => root.clone(),
+        let root = self.next_root(changes, now_unix_s)?;
+        let (body, _) = document::to_body(&root).map_err(FolderError::from)?;
+        let proposal = self.propose(Envelope::of::<Root>(&body), root, !draft)?;
+        if let Some((path, ..)) = waiting.filter(|(path, ..)| *path != proposal.path) {
+            file::remove_if_there(&path).map_err(FolderError::from)?;
+        }
+        Ok(proposal)
+    }
+
+    /// The next root with these changes, on top of the draft that waits, if there is one. Nothing is written.
+    ///
+    /// # Errors
+    /// A change makes no sense, or the root would break a rule.
+    pub fn next_root(&self, changes: &[Change], now_unix_s: u64) -> Result<Root, CeremonyError> {
+        let mut root = match self.root_draft()? {
+            Some((_, _, root)) => root,
             None => self.root().root().clone(),
         };
         root.version = self.root().version().saturating_add(1);
@@ -193,12 +207,8 @@ impl Fleet {
         for change in changes {
             apply(&mut root, change)?;
         }
-        let (body, _) = document::to_body(&root).map_err(FolderError::from)?;
-        let proposal = self.propose(Envelope::of::<Root>(&body), root, !draft)?;
-        if let Some((path, ..)) = waiting.filter(|(path, ..)| *path != proposal.path) {
-            file::remove_if_there(&path).map_err(FolderError::from)?;
-        }
-        Ok(proposal)
+        document::to_body(&root).map_err(FolderError::from)?;
+        Ok(root)
     }
 
     /// Signs the draft of the next root with the root keys of this folder.
@@ -229,22 +239,36 @@ impl Fleet {
     /// [`Fleet::init_ceremony`].
     ///
     /// # Errors
-    /// The folder is no fleet's, or has its first root already; the root is not signed by enough of its own
-    /// keys, of another fleet, or no first one; or files fail.
+    /// The folder is no fleet's, or has its first root already; the root is of another fleet, no first one, or
+    /// not signed by enough of its own keys (then it waits, joined with what waits already); or files fail.
     pub fn import_first(folder: &Path, bytes: &[u8]) -> Result<Fleet, FolderError> {
         let path = root_path(folder, 1);
         if path.exists() {
             return Err(FolderError::Exists(folder.to_path_buf()));
         }
         let untrusted = |error| FolderError::Trust { path: path.clone(), error };
-        let root = TrustedRoot::enrolled(bytes).map_err(untrusted)?;
+        let envelope = Envelope::parse(bytes).map_err(|error| untrusted(error.into()))?;
+        let waiting = pending_path(folder, Root::KIND, &Digest::of(envelope.body()));
+        let bytes = match file::read_if_there(&waiting)? {
+            Some(there) => {
+                dunlin_core::envelope::merge(&there, bytes).map_err(|error| untrusted(error.into()))?
+            }
+            None => bytes.to_vec(),
+        };
+        let root = match TrustedRoot::enrolled(&bytes) {
+            Err(TrustError::Threshold { kind, found, needed, .. }) if found > 0 => {
+                file::replace(&waiting, &bytes, Readers::Anyone)?;
+                return Err(FolderError::Unfinished { kind, path: waiting, found, needed });
+            }
+            root => root.map_err(untrusted)?,
+        };
         if root.version() != 1 {
             return Err(untrusted(TrustError::RootVersion { expected: 1, found: root.version() }));
         }
-        file::replace(&path, bytes, Readers::Anyone)?;
+        file::replace(&path, &bytes, Readers::Anyone)?;
         match Fleet::open(folder) {
             Ok(fleet) => {
-                file::remove_if_there(&pending_path(folder, Root::KIND, &root.digest()))?;
+                file::remove_if_there(&waiting)?;
                 Ok(fleet)
             }
             Err(error) => {

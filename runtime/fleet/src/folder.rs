@@ -139,6 +139,9 @@ pub enum FolderError {
         /// The threshold.
         needed: usize,
     },
+    /// A fleet that has not begun.
+    #[error("the first root of this fleet waits for signatures under {0}; `dunlin import` takes it")]
+    NotBegun(PathBuf),
     /// Signed under an earlier root, whose keys no longer count.
     #[error("{path} was signed under an earlier root: {remedy}")]
     Outdated {
@@ -182,7 +185,7 @@ impl Coded for FolderError {
             FolderError::Trust { error, .. } => error.code(),
             FolderError::Misplaced { .. } => code::fleet::FILE_MISPLACED,
             FolderError::NoKey { .. } | FolderError::WrongKey { .. } => code::fleet::KEY_MISSING,
-            FolderError::Unfinished { .. } => code::fleet::SIGNATURES_MISSING,
+            FolderError::Unfinished { .. } | FolderError::NotBegun(_) => code::fleet::SIGNATURES_MISSING,
             FolderError::Outdated { .. } => code::fleet::SIGNED_BEFORE,
             FolderError::Document(error) => error.code(),
             FolderError::Id(_) => code::fleet::NAME,
@@ -652,6 +655,10 @@ fn write_manifest(folder: &Path, fleet: &FleetId) -> Result<(), FolderError> {
 /// From the first root to the newest, each signed by the one before.
 fn walk(folder: &Path) -> Result<Vec<TrustedRoot>, FolderError> {
     let path = root_path(folder, 1);
+    let pending = folder.join("pending");
+    if !path.exists() && !file::list(&pending)?.is_empty() {
+        return Err(FolderError::NotBegun(pending));
+    }
     let untrusted = |path: PathBuf| move |error| FolderError::Trust { path, error };
     let mut root = TrustedRoot::enrolled(&file::read(&path)?).map_err(untrusted(path.clone()))?;
     if root.version() != 1 {

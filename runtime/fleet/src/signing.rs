@@ -337,7 +337,12 @@ fn terms(document: &AnyDocument, body: &[u8], root: &Root, now_unix_s: u64) -> T
             let text = format!("deploy epoch {own}, the root's is {wanted}");
             terms.push(("epoch", holds(own == wanted, update::DEPLOY_EPOCH, text)));
         }
-        AnyDocument::Root(_) => {}
+        AnyDocument::Root(next) => {
+            let end = next.not_after_unix_s;
+            let late = if now_unix_s > end { "; devices go on with it and raise an alarm" } else { "" };
+            let text = format!("wanted anew after {end}, it is {now_unix_s} (seconds since 1970){late}");
+            terms.push(("date", Ok(text)));
+        }
     }
     terms
 }

@@ -185,6 +185,9 @@ fn enroll(terms: &Terms, requests: Vec<EnrollRequest>) -> Outcome {
     for (request, entry) in requests.iter().zip(&entries) {
         println!("device {} of channel {}: {}", entry.id, entry.channel, request.out.display());
         println!("  key {}", entry.public);
+        if request.public.is_some() {
+            println!("  put these files beside device.key on the device");
+        }
         println!("  run it with: dunlin agent --config {}", config_path(&request.out).display());
     }
     Ok(())

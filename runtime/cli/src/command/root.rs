@@ -323,26 +323,27 @@ fn rotate(arguments: Rotate) -> Outcome {
             "rotate is for release and deploy; root keys change by add-key and remove-key",
         ));
     }
-    let fleet = arguments.common.fleet.open()?;
-    let root = fleet.root().root();
+    let (fleet, now) = (arguments.common.fleet.open()?, show::now_unix_s());
+    // On top of a draft that waits: a key that it names is not made twice.
+    let root = fleet.next_root(&[], now)?;
     let mut fresh = arguments.key;
     let mut made = None;
-    if fresh.is_empty() && !arguments.common.dry_run {
-        let name: KeyName = format!("{role}-{}", root.version.saturating_add(1))
+    if fresh.is_empty() {
+        let name: KeyName = format!("{role}-{}", root.version)
             .parse()
             .map_err(|error: dunlin_core::id::IdError| Failure::usage(error.to_string()))?;
         let path = folder::key_path(fleet.folder(), &name);
-        let secret = key::generate()?;
-        let passphrase = match arguments.no_passphrase {
-            true => None,
-            false => Some(arguments.common.fleet.passphrase.new_one()?),
-        };
-        key::write(&path, &secret, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-        if passphrase.is_none() {
-            super::key::warn_plain(&path);
+        if path.exists() {
+            let message = format!(
+                "{} is there already: a rotation of this version waits for signatures, or did not end; remove \
+                 the file only if no root under pending/ names it",
+                path.display()
+            );
+            return Err(Failure::new(dunlin_core::code::fleet::OUTPUT_EXISTS, message));
         }
+        let secret = key::generate()?;
         fresh.push(NamedKey(name, secret.public()));
-        made = Some(path);
+        made = Some((path, secret));
     }
     let old = root.role(role).map(|role| role.keys.clone()).unwrap_or_default();
     let mut changes: Vec<Change> = old.into_iter().map(Change::RemoveKey).collect();
@@ -355,14 +356,19 @@ fn rotate(arguments: Rotate) -> Outcome {
         _ if arguments.epoch => changes.push(Change::NextReleaseEpoch),
         _ => {}
     }
-    let outcome = changed(&fleet, &arguments.common, &changes);
-    if outcome.is_err()
-        && let Some(path) = made
-    {
-        // A key that no root names is of no use.
-        crate::failure::on_file("remove", &path, std::fs::remove_file(&path))?;
+    // What makes no sense is said before a key is written; a key that a root may name is never removed.
+    fleet.next_root(&changes, now)?;
+    if let Some((path, secret)) = made.filter(|_| !arguments.common.dry_run) {
+        let passphrase = match arguments.no_passphrase {
+            true => None,
+            false => Some(arguments.common.fleet.passphrase.new_one()?),
+        };
+        key::write(&path, &secret, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
+        if passphrase.is_none() {
+            super::key::warn_plain(&path);
+        }
     }
-    outcome
+    changed(&fleet, &arguments.common, &changes)
 }
 
 fn change(common: &Common, changes: &[Change]) -> Outcome {
@@ -371,13 +377,7 @@ fn change(common: &Common, changes: &[Change]) -> Outcome {
 
 fn changed(fleet: &Fleet, common: &Common, changes: &[Change]) -> Outcome {
     if common.dry_run {
-        let mut root = fleet.root().root().clone();
-        root.version = root.version.saturating_add(1);
-        for change in changes {
-            dunlin_fleet::ceremony::apply(&mut root, change)?;
-        }
-        dunlin_core::document::to_body(&root)?;
-        return show::json(&root);
+        return show::json(&fleet.next_root(changes, show::now_unix_s())?);
     }
     told(&fleet.change_root(changes, common.draft, show::now_unix_s())?, common.json)
 }

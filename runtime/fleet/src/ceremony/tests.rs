@@ -151,13 +151,17 @@ fn several_people_begin_a_fleet_together() {
     let fleet = "plant".parse().unwrap();
     let path = Fleet::init_ceremony(&folder, fleet, &parties, &thresholds, TODAY).unwrap();
     assert!(Fleet::open(&folder).is_err(), "nobody has signed yet");
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes = signing::sign(&bytes, &name("alice"), &signers[0].0).unwrap().1;
-    let error = Fleet::import_first(&folder, &bytes).unwrap_err();
-    assert_eq!(error.code().id, "signature-threshold");
-    bytes = signing::sign(&bytes, &name("bob"), &signers[1].0).unwrap().1;
-    let opened = Fleet::import_first(&folder, &bytes).unwrap();
+    let error = Fleet::open(&folder).unwrap_err();
+    assert!(matches!(error, FolderError::NotBegun(_)), "{error}");
+    // Each signs a copy of the bare document; the copies are joined.
+    let bare = std::fs::read(&path).unwrap();
+    assert_eq!(Fleet::import_first(&folder, &bare).unwrap_err().code().id, "signature-threshold");
+    let alices = signing::sign(&bare, &name("alice"), &signers[0].0).unwrap().1;
+    let error = Fleet::import_first(&folder, &alices).unwrap_err();
+    assert_eq!(error.code().id, "signatures-missing");
+    let bobs = signing::sign(&bare, &name("bob"), &signers[1].0).unwrap().1;
+    let opened = Fleet::import_first(&folder, &bobs).unwrap();
     assert_eq!((opened.root().version(), opened.name().as_str()), (1, "plant"));
     assert!(!path.exists());
-    assert_eq!(Fleet::import_first(&folder, &bytes).unwrap_err().code().id, "fleet-exists");
+    assert_eq!(Fleet::import_first(&folder, &bobs).unwrap_err().code().id, "fleet-exists");
 }
