@@ -5,7 +5,7 @@
 //! is the caller's business ([`Passphrases`]); it is asked for only where a file needs one.
 //!
 //! A key that lives in a module or token is a *signer file* beside the others: its public key, and the
-//! command that signs ([`command`]).
+//! command that signs.
 
 mod command;
 mod file;
