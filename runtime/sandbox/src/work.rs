@@ -159,29 +159,42 @@ impl Token {
     }
 }
 
-/// A block, an `if` or a loop that is open.
+/// What a branch can lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Label {
+    /// The end of a block, of an `if`, or of the function itself.
+    Forward,
+    /// The start of a loop.
+    Loop,
+}
+
+/// A loop that is open, or the function itself, which goes round once.
 #[derive(Debug)]
-struct Frame {
-    /// The counter, if it is a loop.
+struct Round {
+    /// What counts the trips; nothing for the function.
     counter: Option<u32>,
     trips: u64,
+    /// One trip, blocks within included.
     body: Body,
-    /// The loop's branch back was read: what follows is its end.
+    /// The branch back was read: what follows is the end.
     closed: bool,
 }
 
-impl Frame {
-    fn new(counter: Option<u32>, trips: u64) -> Frame {
-        Frame { counter, trips, body: Body::default(), closed: false }
+impl Round {
+    fn new(counter: Option<u32>, trips: u64) -> Round {
+        Round { counter, trips, body: Body::default(), closed: false }
     }
 }
 
-/// The proof of one function, operator by operator.
+/// The proof of one function, operator by operator. An operator costs the same however deep it stands.
 #[derive(Debug)]
 pub(crate) struct Proof {
-    /// The function itself, then all that is open.
-    frames: Vec<Frame>,
-    loops: usize,
+    /// All that is open, the function first.
+    labels: Vec<Label>,
+    /// The open loops, the innermost last.
+    outer: Vec<Round>,
+    /// The innermost open loop, or the function.
+    round: Round,
     /// The operators so far, as long as they may be the check of a parameter.
     opening: Vec<Token>,
     /// A parameter that is 1 to a most.
@@ -194,8 +207,9 @@ pub(crate) struct Proof {
 impl Default for Proof {
     fn default() -> Self {
         Proof {
-            frames: vec![Frame::new(None, 1)],
-            loops: 0,
+            labels: vec![Label::Forward],
+            outer: Vec::new(),
+            round: Round::new(None, 1),
             opening: Vec::new(),
             checked: None,
             last: [Token::Other; 4],
@@ -203,6 +217,9 @@ impl Default for Proof {
         }
     }
 }
+
+/// The operators of the longest check of a parameter.
+const OPENING: usize = 9;
 
 impl Proof {
     /// Takes the next operator of a valid function.
@@ -213,43 +230,41 @@ impl Proof {
     }
 
     /// What the function does, after its last operator.
-    pub(crate) fn finish(mut self) -> Result<Body, Obstacle> {
+    pub(crate) fn finish(self) -> Result<Body, Obstacle> {
         match self.obstacle {
             Some(obstacle) => Err(obstacle),
-            // The last `end` closes the function itself.
-            None => Ok(self.frames.pop().map(|frame| frame.body).unwrap_or_default()),
+            None => Ok(self.round.body),
         }
     }
 
     fn step(&mut self, operator: &Operator<'_>) -> Result<(), Obstacle> {
         let token = Token::of(operator);
         self.open(token);
-        if self.innermost().is_some_and(|frame| frame.closed) && token != Token::End {
+        // The loop that the next branch to label 0 leads to, if it leads to one.
+        let counter = self.round.counter.filter(|_| self.labels.last() == Some(&Label::Loop));
+        let counted_down = counter.is_some() && self.counted_down() == counter;
+        if counter.is_some() && self.round.closed && token != Token::End {
             return Err(Obstacle::Branch);
         }
-        let counted_down = self.counted_down();
         // A counter that was just counted down is compared at once, or the loop could go on below 0.
-        if counted_down.is_some() && counted_down == self.innermost_counter() && token != Token::BrIf(0) {
+        if counted_down && token != Token::BrIf(0) {
             return Err(Obstacle::Counter);
         }
         match operator {
             Operator::Loop { blockty } => self.enter_loop(*blockty)?,
-            Operator::Block { .. } => self.frames.push(Frame::new(None, 1)),
+            Operator::Block { .. } => self.labels.push(Label::Forward),
             Operator::If { .. } => {
                 self.spend(1);
-                self.frames.push(Frame::new(None, 1));
+                self.labels.push(Label::Forward);
             }
             Operator::End => self.leave(),
-            Operator::LocalSet { local_index } => self.write(*local_index, token)?,
-            Operator::LocalTee { local_index } => self.write(*local_index, token)?,
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                self.write(*local_index, token, counter)?;
+            }
             Operator::Br { relative_depth } => self.forward(*relative_depth)?,
-            Operator::BrIf { relative_depth: 0 }
-                if counted_down.is_some() && counted_down == self.innermost_counter() =>
-            {
+            Operator::BrIf { relative_depth: 0 } if counted_down => {
                 self.spend(1);
-                if let Some(frame) = self.frames.last_mut() {
-                    frame.closed = true;
-                }
+                self.round.closed = true;
             }
             Operator::BrIf { relative_depth } => self.forward(*relative_depth)?,
             Operator::BrTable { targets } => {
@@ -261,9 +276,7 @@ impl Proof {
             }
             Operator::Call { function_index } => {
                 self.spend(CALL);
-                if let Some(frame) = self.frames.last_mut() {
-                    *frame.body.calls.entry(*function_index).or_default() += 1;
-                }
+                *self.round.body.calls.entry(*function_index).or_default() += 1;
             }
             other => self.spend(price(other)?),
         }
@@ -274,44 +287,25 @@ impl Proof {
 
     /// Recognises the check of a parameter at the very beginning.
     fn open(&mut self, token: Token) {
-        if self.opening.len() > 9 {
+        if self.opening.len() > OPENING {
             return;
         }
         self.opening.push(token);
-        let parameter = match self.opening[..] {
-            [
-                Token::Get(n),
-                Token::Const(1),
-                Token::Sub,
-                Token::Const(most),
-                Token::GeU,
-                Token::If,
-                Token::Return,
-                Token::End,
-            ]
-            | [
-                Token::Get(n),
-                Token::Const(1),
-                Token::Sub,
-                Token::Const(most),
-                Token::GeU,
-                Token::If,
-                Token::Const(_),
-                Token::Return,
-                Token::End,
-            ] => (n, most.cast_unsigned()),
-            _ => return,
+        let [
+            Token::Get(n),
+            Token::Const(1),
+            Token::Sub,
+            Token::Const(most),
+            Token::GeU,
+            Token::If,
+            ref leaves @ ..,
+        ] = self.opening[..]
+        else {
+            return;
         };
-        self.checked = Some(parameter);
-        self.opening.extend([Token::Other; 9]);
-    }
-
-    fn innermost(&self) -> Option<&Frame> {
-        self.frames.last()
-    }
-
-    fn innermost_counter(&self) -> Option<u32> {
-        self.innermost().and_then(|frame| frame.counter)
+        if matches!(leaves, [Token::Return, Token::End] | [Token::Const(_), Token::Return, Token::End]) {
+            self.checked = Some((n, most.cast_unsigned()));
+        }
     }
 
     /// The local that the last four operators counted down by one.
@@ -323,9 +317,7 @@ impl Proof {
     }
 
     fn spend(&mut self, operators: u64) {
-        if let Some(frame) = self.frames.last_mut() {
-            frame.body.operators = frame.body.operators.saturating_add(operators);
-        }
+        self.round.body.operators = self.round.body.operators.saturating_add(operators);
     }
 
     fn enter_loop(&mut self, kind: BlockType) -> Result<(), Obstacle> {
@@ -338,55 +330,45 @@ impl Proof {
         if kind != BlockType::Empty {
             return Err(Obstacle::Trips);
         }
-        self.loops += 1;
-        if self.loops > MAX_LOOPS {
+        if self.outer.len() == MAX_LOOPS {
             return Err(Obstacle::Depth);
         }
         // Counting down from 0 goes round once.
         let trips = if trips == 0 { 1 << 32 } else { u64::from(trips) };
-        self.frames.push(Frame::new(Some(counter), trips));
+        self.labels.push(Label::Loop);
+        self.outer.push(std::mem::replace(&mut self.round, Round::new(Some(counter), trips)));
         Ok(())
     }
 
     fn leave(&mut self) {
-        // The frame of the function itself stays.
-        if self.frames.len() < 2 {
-            return;
-        }
-        if let Some(frame) = self.frames.pop() {
-            self.loops -= usize::from(frame.counter.is_some());
-            if let Some(outer) = self.frames.last_mut() {
-                outer.body.add(&frame.body, frame.trips);
-            }
+        if self.labels.pop() == Some(Label::Loop)
+            && let Some(outer) = self.outer.pop()
+        {
+            let inner = std::mem::replace(&mut self.round, outer);
+            self.round.body.add(&inner.body, inner.trips);
         }
     }
 
-    /// A local is written: not the counter of an open loop, unless the loop counts down, and not the
-    /// parameter that was checked.
-    fn write(&mut self, local: u32, token: Token) -> Result<(), Obstacle> {
-        if self.checked.is_some_and(|(parameter, _)| parameter == local) {
+    /// A local is written: not the parameter that was checked, and not the counter of an open loop, unless
+    /// it is that of the innermost, which counts down; `counter` is its, if no block is open within.
+    fn write(&mut self, local: u32, token: Token, counter: Option<u32>) -> Result<(), Obstacle> {
+        let counts_down = token == Token::Tee(local)
+            && counter == Some(local)
+            && matches!(self.last, [_, Token::Get(from), Token::Const(1), Token::Sub] if from == local);
+        let counts = |round: &Round| round.counter == Some(local);
+        let checked = self.checked.is_some_and(|(parameter, _)| parameter == local);
+        if checked || self.outer.iter().any(counts) || (counts(&self.round) && !counts_down) {
             return Err(Obstacle::Counter);
         }
-        if self.loops == 0 {
-            return Ok(());
-        }
-        let counts_down = token == Token::Tee(local)
-            && matches!(self.last, [_, Token::Get(from), Token::Const(1), Token::Sub] if from == local);
-        let loops = self.frames.iter().enumerate().filter(|(_, frame)| frame.counter == Some(local));
-        let innermost = self.frames.len() - 1;
-        if loops.into_iter().all(|(index, _)| index == innermost && counts_down) {
-            return Ok(());
-        }
-        Err(Obstacle::Counter)
+        Ok(())
     }
 
     /// A branch that must not lead to the start of a loop.
     fn forward(&mut self, depth: u32) -> Result<(), Obstacle> {
         self.spend(1);
-        let target = (self.frames.len() - 1).checked_sub(depth as usize);
-        match target.and_then(|index| self.frames.get(index)) {
-            Some(frame) if frame.counter.is_some() => Err(Obstacle::Branch),
-            _ => Ok(()),
+        match self.labels.iter().rev().nth(depth as usize) {
+            Some(Label::Loop) => Err(Obstacle::Branch),
+            Some(Label::Forward) | None => Ok(()),
         }
     }
 }

@@ -171,6 +171,28 @@ fn deep_nests_are_refused_and_deep_calls_are_not() {
 }
 
 #[test]
+fn a_function_of_nothing_but_nests_is_looked_at_in_no_time() {
+    // With a look at every open block for each write and each end, this would take minutes.
+    let (depth, writes) = (40_000, 40_000);
+    let mut function = wasm_encoder::Function::new([(2, ValType::I32)]);
+    let mut write = |instruction: &Instruction<'_>| {
+        function.instruction(instruction);
+    };
+    write(&Instruction::I32Const(7));
+    write(&Instruction::LocalSet(1));
+    write(&Instruction::Loop(BlockType::Empty));
+    (0..depth).for_each(|_| write(&Instruction::Block(BlockType::Empty)));
+    for _ in 0..writes {
+        write(&Instruction::LocalGet(0));
+        write(&Instruction::LocalSet(2));
+    }
+    (0..depth).for_each(|_| write(&Instruction::End));
+    count_down(1).iter().for_each(&mut write);
+    (0..2).for_each(|_| write(&Instruction::End));
+    assert_eq!(work_of(&module_of(&function)), Ok(7 * 2));
+}
+
+#[test]
 fn a_sum_that_overflows_stays_at_the_greatest() {
     let mut body = "nop".to_string();
     for depth in 0..4 {
@@ -247,6 +269,11 @@ fn module(program: &[Instruction<'static>]) -> Vec<u8> {
     for instruction in check.iter().chain(program).chain(&[Instruction::End]) {
         function.instruction(instruction);
     }
+    module_of(&function)
+}
+
+/// A module that exports one function of one parameter.
+fn module_of(function: &wasm_encoder::Function) -> Vec<u8> {
     let mut types = wasm_encoder::TypeSection::new();
     types.ty().function([ValType::I32], []);
     let mut functions = wasm_encoder::FunctionSection::new();
@@ -254,14 +281,14 @@ fn module(program: &[Instruction<'static>]) -> Vec<u8> {
     let mut exports = wasm_encoder::ExportSection::new();
     exports.export("run", wasm_encoder::ExportKind::Func, 0);
     let mut code = wasm_encoder::CodeSection::new();
-    code.function(&function);
+    code.function(function);
     let mut module = wasm_encoder::Module::new();
     module.section(&types).section(&functions).section(&exports).section(&code);
     module.finish()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What is proven holds: wasmtime's own count of operators stays below the bound. Its meter counts
     /// what has no price here too: in each turn of a loop, at most all that stands in the program.
