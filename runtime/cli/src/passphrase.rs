@@ -41,10 +41,15 @@ impl PassphraseArguments {
         })
     }
 
-    /// For keys that are made: asked for twice where nothing is given.
-    pub(crate) fn new_one(&self) -> Outcome<Zeroizing<String>> {
+    /// For keys that are made: asked for twice where nothing is given; `None` for those that shall not be
+    /// encrypted, which is said aloud of `path`.
+    pub(crate) fn for_new(&self, path: &Path, no_passphrase: bool) -> Outcome<Option<Zeroizing<String>>> {
+        if no_passphrase {
+            eprintln!("warning: {} is not encrypted: whoever reads it has the key", path.display());
+            return Ok(None);
+        }
         if let Some(passphrase) = self.given()? {
-            return Ok(passphrase);
+            return Ok(Some(passphrase));
         }
         if !std::io::stdin().is_terminal() {
             let message = format!(
@@ -65,7 +70,7 @@ impl PassphraseArguments {
                 "the two passphrases differ; nothing was made",
             ));
         }
-        Ok(passphrase)
+        Ok(Some(passphrase))
     }
 
     fn given(&self) -> Outcome<Option<Zeroizing<String>>> {

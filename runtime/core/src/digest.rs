@@ -76,7 +76,7 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Digest, DigestError> {
-        crate::hex::decode_32(text).map(Digest).ok_or(DigestError)
+        crate::hex::decode(text).map(Digest).ok_or(DigestError)
     }
 }
 

@@ -10,8 +10,8 @@ use dunlin_abi::{DType, Dim, Import, Simd};
 use crate::digest::Digest;
 use crate::document::{
     Attachment, AttachmentKind, Audience, Blob, Candidate, ChunkRef, Chunks, Compat, Contract, Deployment,
-    Document, Floor, Limits, Lineage, MinimumCounter, ModelEntry, Probation, Release, Role, Roles, Root,
-    RootKey, TensorContract, Want, to_body,
+    DeviceEntry, DeviceList, Document, Floor, Limits, Lineage, MinimumCounter, ModelEntry, Probation,
+    Release, Role, Roles, Root, RootKey, TensorContract, Want, to_body,
 };
 use crate::envelope::seal;
 use crate::id::KeyName;
@@ -193,5 +193,23 @@ pub(crate) fn deployment(audience: Audience, sequence: u64, models: Vec<ModelEnt
         nonce_echo: None,
         report_interval_s: 60,
         pull_spread_s: 0,
+    }
+}
+
+/// The device list of two devices.
+pub(crate) fn device_list() -> DeviceList {
+    let device = |id: &str, key: Key, revoked| DeviceEntry {
+        id: id.parse().unwrap(),
+        public: key.secret().public(),
+        channel: "stable".parse().unwrap(),
+        revoked,
+    };
+    DeviceList {
+        schema: 1,
+        fleet: "f".parse().unwrap(),
+        deploy_epoch: 1,
+        sequence: 7,
+        issued_unix_s: TODAY,
+        devices: vec![device("d", Key::Stranger, false), device("e", Key::Root2, true)],
     }
 }

@@ -82,7 +82,7 @@ impl FromStr for PublicKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<PublicKey, KeyError> {
-        PublicKey::from_bytes(&crate::hex::decode_32(text).ok_or(KeyError::Spelling)?)
+        PublicKey::from_bytes(&crate::hex::decode(text).ok_or(KeyError::Spelling)?)
     }
 }
 
@@ -112,7 +112,7 @@ impl SecretKey {
     /// # Errors
     /// Anything else. The text is not repeated in the error.
     pub fn from_text(text: &str) -> Result<SecretKey, KeyError> {
-        let seed = Zeroizing::new(crate::hex::decode_32(text.trim()).ok_or(KeyError::Spelling)?);
+        let seed = Zeroizing::new(crate::hex::decode(text.trim()).ok_or(KeyError::Spelling)?);
         Ok(SecretKey::from_seed(&seed))
     }
 

@@ -23,7 +23,7 @@ mod fixture;
 mod flat;
 pub mod golden;
 pub mod health;
-mod hex;
+pub mod hex;
 pub mod id;
 mod json;
 pub mod key;

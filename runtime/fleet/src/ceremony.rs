@@ -5,7 +5,7 @@
 //! by its own. Where this folder has too few of those keys, the draft waits: its file is signed elsewhere
 //! ([`crate::signing::sign`]) and brought back in ([`Fleet::import`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
@@ -13,7 +13,6 @@ use dunlin_core::document::{self, Document as _, MinimumCounter, Role, RoleName,
 use dunlin_core::envelope::Envelope;
 use dunlin_core::id::{DeviceId, KeyName, ModelName};
 use dunlin_core::key::PublicKey;
-use dunlin_core::trust::{TrustError, TrustedRoot};
 
 use crate::file::{self, Readers};
 use crate::folder::{Fleet, FolderError, ROOT_VALIDITY_S, pending_path, root_path};
@@ -233,49 +232,6 @@ impl Fleet {
             return Err(CeremonyError::Change(message));
         }
         self.propose(envelope, root, false)
-    }
-
-    /// Takes the first root of a fleet whose keys other people hold, once enough of them have signed it; see
-    /// [`Fleet::init_ceremony`].
-    ///
-    /// # Errors
-    /// The folder is no fleet's, or has its first root already; the root is of another fleet, no first one, or
-    /// not signed by enough of its own keys (then it waits, joined with what waits already); or files fail.
-    pub fn import_first(folder: &Path, bytes: &[u8]) -> Result<Fleet, FolderError> {
-        let path = root_path(folder, 1);
-        if path.exists() {
-            return Err(FolderError::Exists(folder.to_path_buf()));
-        }
-        let untrusted = |error| FolderError::Trust { path: path.clone(), error };
-        let envelope = Envelope::parse(bytes).map_err(|error| untrusted(error.into()))?;
-        let waiting = pending_path(folder, Root::KIND, &Digest::of(envelope.body()));
-        let bytes = match file::read_if_there(&waiting)? {
-            Some(there) => {
-                dunlin_core::envelope::merge(&there, bytes).map_err(|error| untrusted(error.into()))?
-            }
-            None => bytes.to_vec(),
-        };
-        let root = match TrustedRoot::enrolled(&bytes) {
-            Err(TrustError::Threshold { kind, found, needed, .. }) if found > 0 => {
-                file::replace(&waiting, &bytes, Readers::Anyone)?;
-                return Err(FolderError::Unfinished { kind, path: waiting, found, needed });
-            }
-            root => root.map_err(untrusted)?,
-        };
-        if root.version() != 1 {
-            return Err(untrusted(TrustError::RootVersion { expected: 1, found: root.version() }));
-        }
-        file::replace(&path, &bytes, Readers::Anyone)?;
-        match Fleet::open(folder) {
-            Ok(fleet) => {
-                file::remove_if_there(&waiting)?;
-                Ok(fleet)
-            }
-            Err(error) => {
-                file::remove_if_there(&path)?;
-                Err(error)
-            }
-        }
     }
 
     /// The draft of the next root: its file, the envelope with the signatures so far, and the root.

@@ -37,12 +37,10 @@ pub struct DeployRequest {
     pub report_interval_s: u32,
     /// Devices start pulling at a random moment within this many seconds.
     pub pull_spread_s: u32,
-    /// How long the deployment may be installed, in seconds from now.
-    pub validity_s: u64,
     /// Whether a device's document carries the nonce that the device said last, which attests the time.
     pub echo: bool,
-    /// Now, in seconds since 1970.
-    pub now_unix_s: u64,
+    /// When it is signed, and for how long.
+    pub terms: Terms,
 }
 
 /// What was deployed.
@@ -275,8 +273,7 @@ fn next(
     base: Option<&Deployment>,
     request: &DeployRequest,
 ) -> Result<Deployment, DeployError> {
-    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
-    let mut deployment = successor(fleet, base, &request.audience, terms)?;
+    let mut deployment = successor(fleet, base, &request.audience, request.terms)?;
     deployment.models.retain(|entry| entry.model != request.model);
     deployment.models.push(ModelEntry {
         model: request.model.clone(),
@@ -296,9 +293,11 @@ fn next(
 
 /// When a deployment is signed, and how long it may be installed.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
-    validity_s: u64,
-    now_unix_s: u64,
+pub struct Terms {
+    /// How long, in seconds from now.
+    pub validity_s: u64,
+    /// Now, in seconds since 1970.
+    pub now_unix_s: u64,
 }
 
 /// The next deployment of an audience, which says what the one before said.
@@ -357,7 +356,7 @@ fn expect_above_floor(
 }
 
 mod renew;
-pub use renew::{RenewRequest, Renewal, decommission, move_device, renew};
+pub use renew::{Renewal, Which, decommission, move_device, renew};
 
 #[cfg(test)]
 pub(crate) mod fixture;

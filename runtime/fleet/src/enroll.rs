@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{Audience, DeviceEntry, DeviceList, SCHEMA};
 use dunlin_core::enrolment::{Enrolment, SeenSequence};
+use dunlin_core::hex;
 use dunlin_core::id::{ChannelId, DeviceId};
 use dunlin_core::key::{PublicKey, SecretKey};
 use dunlin_mqtt::BrokerUrl;
@@ -56,8 +57,8 @@ pub struct KeyRequest {
     pub device: DeviceId,
     /// Its public key.
     pub public: PublicKey,
-    /// Over the pre-authentication encoding of [`KEY_REQUEST_TYPE`] and `<device> <public>`, 128 hexadecimal
-    /// digits.
+    /// Over the pre-authentication encoding of [`KEY_REQUEST_TYPE`] and `<device> <public>`, 128 lower-case
+    /// hexadecimal digits.
     pub proof: String,
 }
 
@@ -78,7 +79,7 @@ impl KeyRequest {
         key::write_device_key(&path, &secret)?;
         let public = secret.public();
         let proof = secret.sign(&KeyRequest::message(device, &public));
-        let proof = proof.iter().map(|byte| format!("{byte:02x}")).collect();
+        let proof = hex::encode(&proof);
         Ok(KeyRequest { schema: SCHEMA, device: device.clone(), public, proof })
     }
 
@@ -96,9 +97,9 @@ impl KeyRequest {
         if request.schema != SCHEMA {
             return Err(EnrollError::Request(format!("it has schema {}", request.schema)));
         }
-        let signature = key::signature(request.proof.as_bytes());
         let message = KeyRequest::message(&request.device, &request.public);
-        if !signature.is_some_and(|signature| request.public.verifies(&message, &signature)) {
+        let proof = hex::decode(&request.proof);
+        if !proof.is_some_and(|signature| request.public.verifies(&message, &signature)) {
             return Err(EnrollError::Request("its proof is not a signature of its key".to_string()));
         }
         Ok(request)

@@ -15,26 +15,26 @@
 //! signed anew; what goes to devices must be signed as the newest root demands. What is signed here is
 //! verified before it is kept: a key that the root does not name leaves nothing behind.
 
+mod begin;
+mod error;
+mod sign;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use dunlin_core::Digest;
-use dunlin_core::code::{self, Code, Coded};
-use dunlin_core::document::{
-    self, Audience, Deployment, DeviceList, Document, DocumentError, Release, Role, RoleName, Roles, Root,
-    RootKey, SCHEMA,
-};
-use dunlin_core::envelope::{self, Envelope};
-use dunlin_core::id::{FleetId, IdError, KeyName, ModelName};
-use dunlin_core::key::PublicKey;
+use dunlin_core::document::{Audience, Deployment, DeviceList, Document, DocumentError, Release};
+use dunlin_core::id::{FleetId, KeyName, ModelName};
 use dunlin_core::trust::{TrustError, TrustedRoot, Verified};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-use crate::file::{self, FileError, Readers};
-use crate::key::{self, KeyFileError, NoPassphrase, Passphrases, Signer};
+use crate::file::{self, Readers};
+use crate::key::{NoPassphrase, Passphrases, Signer};
+
+pub use self::begin::Party;
+pub use self::error::FolderError;
 
 /// How long a root is said to be good for: two years. Advisory; devices go on with an old root.
 pub(crate) const ROOT_VALIDITY_S: u64 = 2 * 365 * 86_400;
@@ -64,194 +64,7 @@ struct Manifest {
     fleet: FleetId,
 }
 
-/// Something about the folder that stands in the way.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    /// A file cannot be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A key cannot be used.
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    /// `init` into a folder that has a fleet.
-    #[error("{0} holds a fleet already, or what is left of one; choose another folder")]
-    Exists(PathBuf),
-    /// The folder has no fleet.
-    #[error("{0} is no fleet's folder: it has no fleet.toml; make one with `dunlin init`")]
-    NotAFleet(PathBuf),
-    /// `fleet.toml` is wrong.
-    #[error("{path} is not valid: {error}")]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        error: String,
-    },
-    /// A signed file, or the key that was to sign one, is not what the root says.
-    #[error("{path}: {error}")]
-    Trust {
-        /// The file, or the key's.
-        path: PathBuf,
-        /// What is wrong.
-        error: TrustError,
-    },
-    /// A signed file that lies where another one belongs.
-    #[error("{path} holds {holds}; give it back the name that it had")]
-    Misplaced {
-        /// The file.
-        path: PathBuf,
-        /// What it is signed as.
-        holds: String,
-    },
-    /// No key of the role is in the folder.
-    #[error("no key that may sign a {kind} is in {keys}: role {role} has the keys {names}")]
-    NoKey {
-        /// The kind of document.
-        kind: &'static str,
-        /// The folder of keys.
-        keys: PathBuf,
-        /// The role that signs it.
-        role: RoleName,
-        /// The keys of the role.
-        names: String,
-    },
-    /// A key file that is not the key that the root names so.
-    #[error("{path} is not the key that the root calls {name}: the root has {expected}, the file {found}")]
-    WrongKey {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        name: KeyName,
-        /// The root's key.
-        expected: String,
-        /// The file's.
-        found: String,
-    },
-    /// The folder's keys are fewer than the threshold.
-    #[error("the {kind} has {found} of the {needed} signatures that it needs; it waits in {path}")]
-    Unfinished {
-        /// The kind of document.
-        kind: &'static str,
-        /// The file with the signatures so far.
-        path: PathBuf,
-        /// How many keys have signed.
-        found: usize,
-        /// The threshold.
-        needed: usize,
-    },
-    /// A fleet that has not begun.
-    #[error("the first root of this fleet waits for signatures under {0}; `dunlin import` takes it")]
-    NotBegun(PathBuf),
-    /// Signed under an earlier root, whose keys no longer count.
-    #[error("{path} was signed under an earlier root: {remedy}")]
-    Outdated {
-        /// The file.
-        path: PathBuf,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// A document that breaks a rule.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// A text that should be a name.
-    #[error(transparent)]
-    Id(#[from] IdError),
-    /// There is no such release.
-    #[error("{model} has no release {version}; it has {known}")]
-    NoRelease {
-        /// The model.
-        model: ModelName,
-        /// The version that was asked for.
-        version: String,
-        /// The versions that are there.
-        known: String,
-    },
-    /// A blob that a release names is missing or altered.
-    #[error("the file {path} is not what the signed release says")]
-    Blob {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-impl Coded for FolderError {
-    fn code(&self) -> Code {
-        match self {
-            FolderError::File(_) => code::fleet::FILE,
-            FolderError::Key(error) => error.code(),
-            FolderError::Exists(_) => code::fleet::FOLDER_EXISTS,
-            FolderError::NotAFleet(_) => code::fleet::FOLDER_MISSING,
-            FolderError::Manifest { .. } => code::fleet::MANIFEST,
-            FolderError::Trust { error, .. } => error.code(),
-            FolderError::Misplaced { .. } => code::fleet::FILE_MISPLACED,
-            FolderError::NoKey { .. } | FolderError::WrongKey { .. } => code::fleet::KEY_MISSING,
-            FolderError::Unfinished { .. } | FolderError::NotBegun(_) => code::fleet::SIGNATURES_MISSING,
-            FolderError::Outdated { .. } => code::fleet::SIGNED_BEFORE,
-            FolderError::Document(error) => error.code(),
-            FolderError::Id(_) => code::fleet::NAME,
-            FolderError::NoRelease { .. } => code::fleet::RELEASE_UNKNOWN,
-            FolderError::Blob { .. } => code::fleet::BLOB_ALTERED,
-        }
-    }
-}
-
 impl Fleet {
-    /// Makes a fleet: its folder, one key a role, encrypted if there is a passphrase, and the first root.
-    ///
-    /// # Errors
-    /// The folder has a fleet already, or keys of one; or files or randomness fail.
-    pub fn init(
-        folder: &Path,
-        fleet: FleetId,
-        passphrase: Option<Zeroizing<String>>,
-        now_unix_s: u64,
-    ) -> Result<Fleet, FolderError> {
-        expect_empty(folder)?;
-        let mut parties = Vec::new();
-        let mut secrets = Vec::new();
-        for role in [RoleName::Root, RoleName::Release, RoleName::Deploy] {
-            let (name, secret) = (role.to_string().parse::<KeyName>()?, key::generate()?);
-            parties.push(Party { role, name: name.clone(), public: secret.public() });
-            secrets.push((name, secret));
-        }
-        let root = first_root(&fleet, &parties, &[], now_unix_s)?;
-        let (body, _) = document::to_body(&root)?;
-        let signer = secrets.first().map(|(name, secret)| (name, secret));
-        let envelope = envelope::seal::<Root>(&body, signer.as_slice());
-        for (name, secret) in &secrets {
-            let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-            key::write(&key_path(folder, name), secret, passphrase)?;
-        }
-        file::replace(&root_path(folder, 1), &envelope, Readers::Anyone)?;
-        write_manifest(folder, &fleet)?;
-        let opened = Fleet::open(folder)?;
-        Ok(match passphrase {
-            Some(passphrase) => opened.with_passphrases(Arc::new(passphrase)),
-            None => opened,
-        })
-    }
-
-    /// Makes a fleet whose keys other people hold: its folder with a first root that nobody has signed
-    /// yet, which waits in the file that is given back. [`Fleet::import_first`] ends it.
-    ///
-    /// # Errors
-    /// The folder has a fleet already, the keys make no root, or files fail.
-    pub fn init_ceremony(
-        folder: &Path,
-        fleet: FleetId,
-        parties: &[Party],
-        thresholds: &[(RoleName, u8)],
-        now_unix_s: u64,
-    ) -> Result<PathBuf, FolderError> {
-        expect_empty(folder)?;
-        let root = first_root(&fleet, parties, thresholds, now_unix_s)?;
-        let (body, digest) = document::to_body(&root)?;
-        let path = pending_path(folder, Root::KIND, &digest);
-        file::replace(&path, &Envelope::of::<Root>(&body).to_bytes(), Readers::Anyone)?;
-        write_manifest(folder, &fleet)?;
-        Ok(path)
-    }
-
     /// Opens a folder and walks its roots, each verified against the one before.
     ///
     /// # Errors
@@ -302,95 +115,6 @@ impl Fleet {
         (1..=self.root.version())
             .map(|version| Ok((version, file::read(&root_path(&self.folder, version))?)))
             .collect()
-    }
-
-    /// Signs a document with the folder's keys of its role, as many as are needed, and verifies it as a
-    /// device will.
-    ///
-    /// # Errors
-    /// A key cannot be used or is not the one that the root names, or the document breaks a rule. With
-    /// fewer keys than are needed, the document waits under `pending/` for the others.
-    pub fn sign<T: Document>(&self, document: &T) -> Result<Verified<T>, FolderError> {
-        let (body, _) = document::to_body(document)?;
-        self.complete::<T>(Envelope::of::<T>(&body))
-    }
-
-    /// Adds the signatures that an envelope still needs, and verifies it.
-    ///
-    /// # Errors
-    /// As [`Fleet::sign`].
-    pub(crate) fn complete<T: Document>(&self, mut envelope: Envelope) -> Result<Verified<T>, FolderError> {
-        let root = self.root.root();
-        let role = root.role(T::ROLE);
-        let needed = role.map_or(1, |role| usize::from(role.threshold));
-        let before = envelope.count_signers(root.role_keys(T::ROLE), needed);
-        let added =
-            if before < needed { self.add_signatures(&mut envelope, root, T::ROLE, needed)? } else { 0 };
-        if before == 0 && added == 0 {
-            let names: Vec<&str> = role.iter().flat_map(|role| &role.keys).map(KeyName::as_str).collect();
-            let (keys, names) = (self.folder.join("keys"), names.join(", "));
-            return Err(FolderError::NoKey { kind: T::KIND, keys, role: T::ROLE, names });
-        }
-        let (digest, bytes) = (Digest::of(envelope.body()), envelope.to_bytes());
-        let path = pending_path(&self.folder, T::KIND, &digest);
-        match self.root.verify(&bytes) {
-            Ok(document) => {
-                file::remove_if_there(&path)?;
-                Ok(document)
-            }
-            Err(TrustError::Threshold { kind, found, needed, .. }) => {
-                file::replace(&path, &bytes, Readers::Anyone)?;
-                Err(FolderError::Unfinished { kind, path, found, needed })
-            }
-            Err(error) => Err(FolderError::Trust { path, error }),
-        }
-    }
-
-    /// Signs with the folder's keys of a role of some root, with `most` of them; gives how many signed.
-    ///
-    /// # Errors
-    /// A key cannot be used, or is not the one that the root names so.
-    pub(crate) fn add_signatures(
-        &self,
-        envelope: &mut Envelope,
-        root: &Root,
-        role: RoleName,
-        most: usize,
-    ) -> Result<usize, FolderError> {
-        let names = root.role(role).map_or(&[][..], |role| &role.keys);
-        let (message, mut signed) = (envelope.message(), 0);
-        for key in root.keys.iter().filter(|key| names.contains(&key.name)) {
-            if signed == most {
-                break;
-            }
-            let Some(path) = self.key_file(&key.name) else { continue };
-            let signer = self.signer(&path)?;
-            if signer.public() != key.public {
-                let (name, expected, found) =
-                    (key.name.clone(), key.public.to_string(), signer.public().to_string());
-                return Err(FolderError::WrongKey { path, name, expected, found });
-            }
-            envelope.push(&key.name, signer.sign(&message)?);
-            signed += 1;
-        }
-        Ok(signed)
-    }
-
-    /// The file of a key of this name, if the folder has one.
-    pub fn key_file(&self, name: &KeyName) -> Option<PathBuf> {
-        let file = |extension: &str| self.folder.join("keys").join(format!("{name}.{extension}"));
-        [file("key"), file("toml")].into_iter().find(|path| path.exists())
-    }
-
-    /// The signer of a file, opened once.
-    fn signer(&self, path: &Path) -> Result<Arc<Signer>, FolderError> {
-        let mut signers = self.signers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(signer) = signers.get(path) {
-            return Ok(Arc::clone(signer));
-        }
-        let signer = Arc::new(Signer::open(path, &*self.passphrases)?);
-        signers.insert(path.to_path_buf(), Arc::clone(&signer));
-        Ok(signer)
     }
 
     /// The sequence after one that a document of a deploy epoch has: a new epoch starts anew.
@@ -590,66 +314,6 @@ impl Fleet {
 pub(crate) fn exhausted<T: Document>(count: &str, remedy: &str) -> DocumentError {
     let rule = format!("no {count} comes after the last one; sign a root with {remedy}");
     DocumentError::Rule { kind: T::KIND, rule }
-}
-
-/// A key of a first root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Party {
-    /// What it may sign.
-    pub role: RoleName,
-    /// What people call it.
-    pub name: KeyName,
-    /// The key.
-    pub public: PublicKey,
-}
-
-/// The root of version 1. A role whose threshold is not given needs one signature.
-fn first_root(
-    fleet: &FleetId,
-    parties: &[Party],
-    thresholds: &[(RoleName, u8)],
-    now_unix_s: u64,
-) -> Result<Root, FolderError> {
-    let role = |name: RoleName| Role {
-        keys: parties.iter().filter(|party| party.role == name).map(|party| party.name.clone()).collect(),
-        threshold: thresholds.iter().find(|(role, _)| *role == name).map_or(1, |(_, threshold)| *threshold),
-    };
-    Ok(Root {
-        schema: SCHEMA,
-        fleet: fleet.clone(),
-        version: 1,
-        issued_unix_s: now_unix_s,
-        not_after_unix_s: now_unix_s.saturating_add(ROOT_VALIDITY_S),
-        keys: parties
-            .iter()
-            .map(|party| RootKey { name: party.name.clone(), public: party.public.clone() })
-            .collect(),
-        roles: Roles {
-            root: role(RoleName::Root),
-            release: role(RoleName::Release),
-            deploy: role(RoleName::Deploy),
-            precompiled: None,
-        },
-        release_epoch: 1,
-        deploy_epoch: 1,
-        revoked_releases: Vec::new(),
-        revoked_devices: Vec::new(),
-        minimum_counters: Vec::new(),
-    })
-}
-
-/// Keys without a manifest are of a fleet that was half lost, and are all that can save it.
-fn expect_empty(folder: &Path) -> Result<(), FolderError> {
-    match ["fleet.toml", "keys", "root"].into_iter().find(|part| folder.join(part).exists()) {
-        Some(_) => Err(FolderError::Exists(folder.to_path_buf())),
-        None => Ok(()),
-    }
-}
-
-/// The manifest comes last: with it the folder is a fleet's.
-fn write_manifest(folder: &Path, fleet: &FleetId) -> Result<(), FolderError> {
-    let manifest = format!("# A Dunlin fleet. Keep `keys/` secret and backed up.\nfleet = \"{fleet}\"\n");
-    Ok(file::replace(&folder.join("fleet.toml"), manifest.as_bytes(), Readers::Anyone)?)
 }
 
 /// From the first root to the newest, each signed by the one before.

@@ -243,6 +243,7 @@ impl Fleet {
             files.extend(more);
         }
 
+        // With all that is attached it may be too long.
         document::to_body(&release)?;
         Ok(Draft {
             release,
@@ -259,21 +260,14 @@ impl Fleet {
     /// # Errors
     /// A key or a file; the release is not kept then.
     pub fn sign_release(&self, draft: Draft) -> Result<Released, ReleaseError> {
-        let signed = match self.sign(&draft.release) {
-            Err(FolderError::Unfinished { kind, path, found, needed }) => {
-                self.store_files(&draft)?;
-                return Err(FolderError::Unfinished { kind, path, found, needed }.into());
-            }
-            signed => signed?,
-        };
-        self.store_files(&draft)?;
+        let signed = self.sign(&draft.release);
+        if matches!(signed, Ok(_) | Err(FolderError::Unfinished { .. })) {
+            draft.files.iter().try_for_each(|file| self.store_blob(file))?;
+        }
+        let signed = signed?;
         self.store_release(&signed)?;
         let Draft { release, golden_vectors, baseline_rows, .. } = draft;
         Ok(Released { release, digest: signed.digest(), golden_vectors, baseline_rows })
-    }
-
-    fn store_files(&self, draft: &Draft) -> Result<(), FolderError> {
-        draft.files.iter().try_for_each(|file| self.store_blob(file))
     }
 
     /// The counter of a model's next release.

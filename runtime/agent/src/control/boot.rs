@@ -36,7 +36,7 @@ pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), 
         // Cranelift lowers relaxed SIMD on each host that it supports, so every level is offered.
         simd: Simd::Relaxed,
         boot_id: boot_id.to_string(),
-        policy: config.site.clone(),
+        site: config.site.clone(),
     };
     let mut documents: Vec<(Digest, Vec<u8>)> = Vec::new();
     for digest in state.documents() {
@@ -154,7 +154,7 @@ pub(super) mod tests {
             runtime_version: runtime_version().unwrap(),
             simd: Simd::Relaxed,
             boot_id: "0a".repeat(16),
-            policy: dunlin_core::update::SitePolicy::default(),
+            site: dunlin_core::update::SitePolicy::default(),
         };
         let state = DeviceState::enrolled(&enrolment(), &root);
         Device::restore(identity, state, root, []).unwrap()

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use dunlin_core::document::{Audience, Want};
-use dunlin_fleet::deploy::{self, DeployRequest, RenewRequest};
+use dunlin_fleet::deploy::{self, DeployRequest, Terms, Which};
 
 use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
 use crate::failure::{Failure, Outcome};
@@ -41,19 +41,11 @@ enum Verb {
                         (from a timer, once a week)"
 )]
 struct Renew {
-    #[command(flatten)]
-    fleet: FleetArgument,
-    #[command(flatten)]
-    broker: BrokerArguments,
     /// Those that end within this many days
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     within_days: u32,
-    /// How many days they may be installed from now on
-    #[arg(long, value_name = "DAYS", default_value_t = 90)]
-    valid_days: u32,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Sign every deployment and the device list again: after a rotation of the deploy key
@@ -64,15 +56,7 @@ struct Resign {
     #[arg(long, required = true)]
     all: bool,
     #[command(flatten)]
-    fleet: FleetArgument,
-    #[command(flatten)]
-    broker: BrokerArguments,
-    /// How many days they may be installed from now on
-    #[arg(long, value_name = "DAYS", default_value_t = 90)]
-    valid_days: u32,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    signing: Signing,
 }
 
 // clap leaves a group of a struct with flattened parts empty; by this it knows that the struct is there.
@@ -83,9 +67,7 @@ struct Deploy {
     #[arg(value_name = "N@V")]
     release: ReleaseName,
     #[command(flatten)]
-    fleet: FleetArgument,
-    #[command(flatten)]
-    broker: BrokerArguments,
+    signing: Signing,
     /// Whom: a channel's name, or @ and a device's id
     #[arg(long, value_name = "CHANNEL|@DEVICE")]
     to: AudienceArgument,
@@ -104,12 +86,31 @@ struct Deploy {
     /// Echo the nonce that the device said last: it then knows that this is fresh, and the time; for @DEVICE
     #[arg(long)]
     echo: bool,
-    /// How many days the deployment may be installed; what runs is never stopped by it
+}
+
+/// Whose deployments are signed, where they go, and for how long.
+#[derive(Args)]
+pub(super) struct Signing {
+    #[command(flatten)]
+    pub(super) fleet: FleetArgument,
+    #[command(flatten)]
+    pub(super) broker: BrokerArguments,
+    /// How many days a deployment may be installed; what runs is never stopped by it
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     valid_days: u32,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Signing {
+    pub(super) fn terms(&self) -> Terms {
+        Terms { validity_s: seconds(self.valid_days), now_unix_s: show::now_unix_s() }
+    }
+}
+
+fn seconds(days: u32) -> u64 {
+    u64::from(days) * 86_400
 }
 
 #[derive(Clone, Debug)]
@@ -128,38 +129,24 @@ impl FromStr for AudienceArgument {
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
     match (arguments.verb, arguments.deploy) {
-        (Some(Verb::Renew(Renew { fleet, broker, within_days, valid_days, json })), _) => {
-            renew(&fleet, &broker, Some(within_days), valid_days, json)
+        (Some(Verb::Renew(Renew { within_days, signing })), _) => {
+            renew(&signing, Which::Within(seconds(within_days)))
         }
-        (Some(Verb::Resign(Resign { fleet, broker, valid_days, json, all: _ })), _) => {
-            renew(&fleet, &broker, None, valid_days, json)
-        }
+        (Some(Verb::Resign(Resign { signing, all: _ })), _) => renew(&signing, Which::All),
         (None, Some(arguments)) => deploy(&arguments),
         (None, None) => Err(Failure::usage("name the release to deploy, as NAME@VERSION")),
     }
 }
 
-fn renew(
-    fleet: &FleetArgument,
-    broker: &BrokerArguments,
-    within_days: Option<u32>,
-    valid_days: u32,
-    json: bool,
-) -> Outcome {
-    let fleet = fleet.open()?;
-    let seconds = |days: u32| u64::from(days) * 86_400;
-    let request = RenewRequest {
-        within_s: within_days.map(seconds),
-        validity_s: seconds(valid_days),
-        now_unix_s: show::now_unix_s(),
-    };
+fn renew(signing: &Signing, which: Which) -> Outcome {
+    let fleet = signing.fleet.open()?;
     let renewal = block_on(async {
-        let (link, mut events) = broker.connect().await?;
-        let renewal = deploy::renew(&fleet, &link, &mut events, &request).await?;
+        let (link, mut events) = signing.broker.connect().await?;
+        let renewal = deploy::renew(&fleet, &link, &mut events, which, signing.terms()).await?;
         link.close().await;
         Ok(renewal)
     })?;
-    if json {
+    if signing.json {
         let deployments: Vec<serde_json::Value> = renewal
             .deployments
             .iter()
@@ -181,7 +168,7 @@ fn renew(
 }
 
 fn deploy(arguments: &Deploy) -> Outcome {
-    let fleet = arguments.fleet.open()?;
+    let fleet = arguments.signing.fleet.open()?;
     let release = fleet.find_release(&arguments.release.model, &arguments.release.version)?;
     let want = if arguments.remove {
         Want::Remove
@@ -195,18 +182,17 @@ fn deploy(arguments: &Deploy) -> Outcome {
         retry: arguments.retry,
         report_interval_s: arguments.report_interval_s,
         pull_spread_s: arguments.pull_spread_s,
-        validity_s: u64::from(arguments.valid_days) * 86_400,
         echo: arguments.echo,
-        now_unix_s: show::now_unix_s(),
+        terms: arguments.signing.terms(),
     };
     let deployed = block_on(async {
-        let (link, mut events) = arguments.broker.connect().await?;
+        let (link, mut events) = arguments.signing.broker.connect().await?;
         let deployed = deploy::deploy(&fleet, &link, &mut events, &request).await?;
         link.close().await;
         Ok(deployed)
     })?;
     let deployment = &deployed.deployment;
-    if arguments.json {
+    if arguments.signing.json {
         return show::json(&serde_json::json!({ "digest": deployed.digest, "deployment": deployment }));
     }
     let (model, version) = (&release.model, &release.version);

@@ -32,15 +32,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let passphrase = match arguments.no_passphrase {
-        true => None,
-        false => Some(arguments.passphrase.new_one()?),
-    };
+    let keys = arguments.folder.join("keys");
+    let passphrase = arguments.passphrase.for_new(&keys, arguments.no_passphrase)?;
     let encrypted = passphrase.is_some();
     let fleet = Fleet::init(&arguments.folder, arguments.fleet.clone(), passphrase, show::now_unix_s())?;
-    if !encrypted {
-        super::key::warn_plain(&arguments.folder.join("keys"));
-    }
     let root = fleet.root();
     if arguments.json {
         return show::json(&serde_json::json!({

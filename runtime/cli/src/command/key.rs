@@ -1,6 +1,6 @@
 //! `dunlin key`: keys of the operator.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use dunlin_core::code;
@@ -94,15 +94,9 @@ fn generate(arguments: Generate) -> Outcome {
         let message = format!("{} is there already; a key is never overwritten", path.display());
         return Err(Failure::new(code::fleet::OUTPUT_EXISTS, message));
     }
-    let passphrase = match arguments.no_passphrase {
-        true => None,
-        false => Some(arguments.passphrase.new_one()?),
-    };
+    let passphrase = arguments.passphrase.for_new(&path, arguments.no_passphrase)?;
     let secret = key::generate()?;
-    key::write(&path, &secret, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-    if passphrase.is_none() {
-        warn_plain(&path);
-    }
+    key::write(&path, &secret, passphrase.as_deref().map(String::as_str))?;
     if arguments.json {
         return show::json(&serde_json::json!({
             "name": arguments.name, "file": path, "public": secret.public(), "encrypted": passphrase.is_some(),
@@ -111,10 +105,6 @@ fn generate(arguments: Generate) -> Outcome {
     println!("{} is in {}", arguments.name, path.display());
     println!("  public key {}", secret.public());
     Ok(())
-}
-
-pub(crate) fn warn_plain(path: &Path) {
-    eprintln!("warning: {} is not encrypted: whoever reads it has the key", path.display());
 }
 
 #[derive(serde::Serialize)]
@@ -155,11 +145,9 @@ fn list(arguments: &List) -> Outcome {
 fn change_passphrase(arguments: &ChangePassphrase) -> Outcome {
     let secret = key::read(&arguments.file, &*arguments.passphrase.known()?)?;
     let fresh = PassphraseArguments::only_file(arguments.new_passphrase_file.clone());
-    let passphrase = if arguments.no_passphrase { None } else { Some(fresh.new_one()?) };
-    key::write(&arguments.file, &secret, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-    if passphrase.is_none() {
-        warn_plain(&arguments.file);
-    }
-    println!("{} has a new passphrase; copies elsewhere still have the old one", arguments.file.display());
+    let passphrase = fresh.for_new(&arguments.file, arguments.no_passphrase)?;
+    key::write(&arguments.file, &secret, passphrase.as_deref().map(String::as_str))?;
+    let has = if passphrase.is_some() { "a new passphrase" } else { "no passphrase any more" };
+    println!("{} has {has}; copies elsewhere are as they were", arguments.file.display());
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use dunlin_core::id::{ChannelId, DeviceId};
-use dunlin_fleet::deploy::{self, RenewRequest};
+use dunlin_fleet::deploy;
 
+use super::deploy::Signing;
 use super::{BrokerArguments, FleetArgument, block_on};
 use crate::failure::Outcome;
 use crate::show;
@@ -20,15 +21,7 @@ pub(crate) struct Move {
     /// Its new channel
     channel: ChannelId,
     #[command(flatten)]
-    fleet: FleetArgument,
-    #[command(flatten)]
-    broker: BrokerArguments,
-    /// How many days the deployment may be installed
-    #[arg(long, value_name = "DAYS", default_value_t = 90)]
-    valid_days: u32,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    signing: Signing,
 }
 
 /// Mark a device as no longer of the fleet
@@ -47,20 +40,16 @@ pub(crate) struct Decommission {
 }
 
 pub(crate) fn move_device(arguments: &Move) -> Outcome {
-    let fleet = arguments.fleet.open()?;
-    let request = RenewRequest {
-        within_s: None,
-        validity_s: u64::from(arguments.valid_days) * 86_400,
-        now_unix_s: show::now_unix_s(),
-    };
-    let (device, channel) = (&arguments.device, &arguments.channel);
+    let Move { device, channel, signing } = arguments;
+    let fleet = signing.fleet.open()?;
     let deployed = block_on(async {
-        let (link, mut events) = arguments.broker.connect().await?;
-        let deployed = deploy::move_device(&fleet, &link, &mut events, device, channel, &request).await?;
+        let (link, mut events) = signing.broker.connect().await?;
+        let terms = signing.terms();
+        let deployed = deploy::move_device(&fleet, &link, &mut events, device, channel, terms).await?;
         link.close().await;
         Ok(deployed)
     })?;
-    if arguments.json {
+    if signing.json {
         return show::json(
             &serde_json::json!({ "digest": deployed.digest, "deployment": deployed.deployment }),
         );

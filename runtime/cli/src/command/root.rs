@@ -359,14 +359,8 @@ fn rotate(arguments: Rotate) -> Outcome {
     // What makes no sense is said before a key is written; a key that a root may name is never removed.
     fleet.next_root(&changes, now)?;
     if let Some((path, secret)) = made.filter(|_| !arguments.common.dry_run) {
-        let passphrase = match arguments.no_passphrase {
-            true => None,
-            false => Some(arguments.common.fleet.passphrase.new_one()?),
-        };
-        key::write(&path, &secret, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
-        if passphrase.is_none() {
-            super::key::warn_plain(&path);
-        }
+        let passphrase = arguments.common.fleet.passphrase.for_new(&path, arguments.no_passphrase)?;
+        key::write(&path, &secret, passphrase.as_deref().map(String::as_str))?;
     }
     changed(&fleet, &arguments.common, &changes)
 }

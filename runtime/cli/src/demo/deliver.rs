@@ -2,7 +2,7 @@
 
 use dunlin_core::document::{Audience, Want};
 use dunlin_core::{Digest, topic};
-use dunlin_fleet::deploy::{self, DeployRequest, Deployed};
+use dunlin_fleet::deploy::{self, DeployRequest, Deployed, Terms};
 use dunlin_fleet::publish;
 
 use super::Seen;
@@ -59,8 +59,7 @@ pub(super) fn deploy(stage: &mut Stage, release: Digest) -> Outcome<Deployed> {
         report_interval_s: REPORT_INTERVAL_S,
         pull_spread_s: 0,
         echo: false,
-        validity_s: 86_400,
-        now_unix_s: show::now_unix_s(),
+        terms: Terms { validity_s: 86_400, now_unix_s: show::now_unix_s() },
     };
     Ok(stage.runtime.block_on(deploy::deploy(&fleet, &stage.link, &mut stage.events, &request))?)
 }

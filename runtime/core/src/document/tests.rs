@@ -188,6 +188,20 @@ fn every_field_of_a_release_is_enforced() {
 }
 
 #[test]
+fn a_statement_of_provenance_is_the_one_that_the_lineage_names() {
+    let mut release = fixture::release("m", 1);
+    let statement = fixture::blob("statement");
+    let own = Some(statement.digest);
+    release.attachments.push(Attachment { kind: AttachmentKind::Provenance, blob: statement });
+    for (named, good) in [(own, true), (Some(Digest::of(b"another")), false), (None, false)] {
+        release.lineage.provenance_digest = named;
+        let error = check(&release).err().map(|error| error.to_string());
+        assert_eq!(error.is_none(), good, "{named:?}");
+        assert!(error.is_none_or(|error| error.contains("another provenance than the attachment")));
+    }
+}
+
+#[test]
 fn every_field_of_a_deployment_is_enforced() {
     let (stable, newer) = (fixture::release("m", 5), fixture::release("m", 6));
     let mut good = fixture::deployment(fixture::device(), 1, vec![fixture::entry(&stable)]);

@@ -71,7 +71,7 @@ impl Ground<'_> {
         if found != expected {
             return Err(Refusal::DeployEpoch { expected, found });
         }
-        self.identity.policy.judge_threshold(self.root.root(), RoleName::Deploy)?;
+        self.identity.site.judge_threshold(self.root.root(), RoleName::Deploy)?;
         if self.is_known(&deployment)? {
             return Ok(Judgement::Known(deployment));
         }
@@ -147,8 +147,8 @@ impl Ground<'_> {
         }
         self.judge_digest(release.digest())?;
         self.judge_compat(release)?;
-        self.identity.policy.judge_threshold(root, RoleName::Release)?;
-        self.identity.policy.judge_release(release)
+        self.identity.site.judge_threshold(root, RoleName::Release)?;
+        self.identity.site.judge_release(release)
     }
 
     /// Judges what needs no document: whether a release is revoked, or failed here before.

@@ -32,9 +32,8 @@ pub(crate) fn request(model: &str, want: Want) -> DeployRequest {
         retry: false,
         report_interval_s: 60,
         pull_spread_s: 5,
-        validity_s: 100,
         echo: false,
-        now_unix_s: TODAY,
+        terms: Terms { validity_s: 100, now_unix_s: TODAY },
     }
 }
 

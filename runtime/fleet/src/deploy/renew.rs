@@ -13,14 +13,12 @@ use crate::folder::Fleet;
 use crate::publish::trust_messages;
 
 /// What is to be signed again.
-#[derive(Clone, Copy, Debug)]
-pub struct RenewRequest {
-    /// Everything, or only what devices would refuse, and what expires within this many seconds.
-    pub within_s: Option<u64>,
-    /// How long the deployments may be installed, in seconds from now.
-    pub validity_s: u64,
-    /// Now, in seconds since 1970.
-    pub now_unix_s: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Everything.
+    All,
+    /// What devices would refuse, and what expires within this many seconds.
+    Within(u64),
 }
 
 /// What was signed again.
@@ -42,14 +40,15 @@ pub async fn renew(
     fleet: &Fleet,
     link: &Link,
     events: &mut Events,
-    request: &RenewRequest,
+    which: Which,
+    terms: Terms,
 ) -> Result<Renewal, DeployError> {
     let root = fleet.root().root();
     let mut renewal = Renewal::default();
     if let Some(list) = fleet.device_list()? {
         let good = list.deploy_epoch == root.deploy_epoch && fleet.is_current(&list);
-        if request.within_s.is_none() || !good {
-            let next = fleet.sign(&fleet.next_device_list(request.now_unix_s)?)?;
+        if which == Which::All || !good {
+            let next = fleet.sign(&fleet.next_device_list(terms.now_unix_s)?)?;
             fleet.store_device_list(&next)?;
             renewal.device_list = Some(next.sequence);
         }
@@ -57,13 +56,13 @@ pub async fn renew(
     for message in trust_messages(fleet)? {
         link.publish(message).await?;
     }
-    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
     for audience in fleet.audiences()? {
         let Some(local) = fleet.deployment(&audience)? else { continue };
-        let ends = |within: u64| local.not_after_unix_s < request.now_unix_s.saturating_add(within);
-        let good = local.deploy_epoch == root.deploy_epoch
-            && fleet.is_current(&local)
-            && request.within_s.is_some_and(|within| !ends(within));
+        let lasts = match which {
+            Which::All => false,
+            Which::Within(s) => local.not_after_unix_s >= terms.now_unix_s.saturating_add(s),
+        };
+        let good = lasts && local.deploy_epoch == root.deploy_epoch && fleet.is_current(&local);
         if good {
             renewal.untouched.push(audience);
             continue;
@@ -86,12 +85,11 @@ pub async fn move_device(
     events: &mut Events,
     device: &DeviceId,
     channel: &ChannelId,
-    request: &RenewRequest,
+    terms: Terms,
 ) -> Result<Deployed, DeployError> {
-    change_device(fleet, device, request.now_unix_s, |entry| entry.channel = channel.clone())?;
+    change_device(fleet, device, terms.now_unix_s, |entry| entry.channel = channel.clone())?;
     let audience = Audience::Device(device.clone());
     let base = base(fleet, link, events, &audience).await?;
-    let terms = Terms { validity_s: request.validity_s, now_unix_s: request.now_unix_s };
     let mut next = successor(fleet, base.as_deref(), &audience, terms)?;
     next.channel = Some(channel.clone());
     publish(fleet, link, &next).await

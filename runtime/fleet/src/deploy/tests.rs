@@ -23,7 +23,10 @@ fn the_first_deployment_says_what_was_asked() {
         ..deployment(&plant.fleet, 1)
     };
     assert_eq!(first, expected);
-    let endless = DeployRequest { validity_s: u64::MAX, ..request("m", Want::Remove) };
+    let endless = DeployRequest {
+        terms: Terms { validity_s: u64::MAX, now_unix_s: TODAY },
+        ..request("m", Want::Remove)
+    };
     assert_eq!(next(&plant.fleet, None, &endless).unwrap().not_after_unix_s, u64::MAX);
 }
 

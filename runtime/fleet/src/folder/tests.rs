@@ -1,7 +1,11 @@
 //! What a fleet's folder refuses: second fleets, foreign roots, wrong keys, files in wrong places.
 
+use dunlin_core::code::Coded as _;
+use dunlin_core::{document, envelope};
+
 use super::*;
 use crate::fixture::{Plant, TODAY, stable};
+use crate::key;
 
 fn open(plant: &Plant) -> FolderError {
     Fleet::open(plant.fleet.folder()).unwrap_err()

@@ -8,8 +8,9 @@
 //! command = ["pkcs11-sign", "--slot", "1", "--id", "07"]
 //! timeout_s = 60
 //! ```
-//! The command is started as it stands, without a shell, and stopped after its time. What it answers is
-//! verified before anybody sees it. Its standard error is the operator's.
+//! The command is started as it stands, without a shell, and killed after its time; what it has started
+//! itself is its own to end. What it answers is verified before anybody sees it. Its standard error is the
+//! operator's, and so is the terminal, where it may ask for a PIN.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use dunlin_core::hex;
 use dunlin_core::key::{PublicKey, SIGNATURE_BYTES};
 use serde::Deserialize;
 
@@ -28,6 +30,10 @@ const MAX_ANSWER_BYTES: u64 = 1024;
 
 /// How often a running command is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How long the end of an answer may take after the command has ended: it is there, unless something that
+/// the command started goes on writing.
+const REST: Duration = Duration::from_secs(1);
 
 /// A program that signs.
 #[derive(Debug)]
@@ -107,7 +113,7 @@ impl CommandSigner {
         if !status.success() {
             return Err(format!("{program:?} ended with {status}"));
         }
-        match answer.recv_timeout(patience) {
+        match answer.recv_timeout(REST) {
             Ok(Some(Ok(bytes))) => Ok(bytes),
             Ok(Some(Err(error))) => Err(format!("its answer cannot be read: {error}")),
             Ok(None) | Err(_) => Err("it did not end its answer".to_string()),
@@ -131,17 +137,9 @@ fn wait(child: &mut Child, patience: Duration) -> Result<std::process::ExitStatu
 }
 
 /// 64 bytes, or 128 hexadecimal digits with white space around.
-pub(crate) fn signature(answer: &[u8]) -> Option<[u8; SIGNATURE_BYTES]> {
+fn signature(answer: &[u8]) -> Option<[u8; SIGNATURE_BYTES]> {
     if let Ok(bytes) = answer.try_into() {
         return Some(bytes);
     }
-    let text = std::str::from_utf8(answer).ok()?.trim();
-    let mut bytes = [0; SIGNATURE_BYTES];
-    if text.len() != 2 * SIGNATURE_BYTES || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    hex::decode(&std::str::from_utf8(answer).ok()?.trim().to_ascii_lowercase())
 }

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::file::FileError;
 
-pub(crate) use self::command::signature;
 pub use self::file::{is_encrypted, read, read_device_key, write, write_device_key};
 
 /// Gives passphrases for encrypted key files.

@@ -97,12 +97,14 @@ fn a_command_signs_and_its_answer_is_verified() {
     let folder = folder();
     let secret = generate().unwrap();
     let signature = secret.sign(b"message");
-    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = dunlin_core::hex::encode(&signature);
     let raw = folder.path().join("raw");
     std::fs::write(&raw, signature).unwrap();
     // It must be given the message on its input, whole.
     let given = folder.path().join("given");
-    for answer in [format!("echo {hex}"), format!("cat {}", raw.display())] {
+    for answer in
+        [format!("echo {hex}"), format!("echo {}", hex.to_uppercase()), format!("cat {}", raw.display())]
+    {
         let script = format!("cat > {}; {answer}", given.display());
         let signer = command(&folder, &secret.public(), &script, 60);
         assert_eq!(signer.sign(b"message").unwrap(), signature);
@@ -124,7 +126,7 @@ fn a_command_that_fails_babbles_or_hangs_is_told_from_one_that_signs() {
         ("echo no", "is no signature"),
         ("true", "0 bytes"),
         ("yes", "ended with"),
-        ("sleep 600", "took more than"),
+        ("exec sleep 600", "took more than"),
     ] {
         let error = command(&folder, &public, script, 1).sign(b"message").unwrap_err();
         assert_eq!(error.code().id, "signer-failed");

@@ -63,6 +63,8 @@ pub(super) fn check(bytes: &[u8], module: Digest) -> Result<(), ReleaseError> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
 
     fn statement(kind: &str, digest: &str) -> String {
@@ -96,28 +98,11 @@ mod tests {
         let module = Digest::of(b"module");
         let body = statement(STATEMENTS[0], &module.to_string());
         let sealed = |kind: &str| {
-            let payload: String = base64(body.as_bytes());
+            let payload = base64::engine::general_purpose::STANDARD.encode(&body);
             format!(r#"{{"payloadType": "{kind}", "payload": "{payload}", "signatures": []}}"#)
         };
         check(sealed(PAYLOAD_TYPE).as_bytes(), module).unwrap();
         let error = check(sealed("text/plain").as_bytes(), module).unwrap_err();
         assert!(error.to_string().contains("text/plain"), "{error}");
-    }
-
-    /// RFC 4648, section 4.
-    fn base64(bytes: &[u8]) -> String {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for chunk in bytes.chunks(3) {
-            let word =
-                chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-            for place in 0..4 {
-                match place <= chunk.len() {
-                    true => text.push(ALPHABET[(word >> (18 - 6 * place) & 63) as usize] as char),
-                    false => text.push('='),
-                }
-            }
-        }
-        text
     }
 }

@@ -206,3 +206,30 @@ fn new_code_over_old_weights_sends_the_weights_again_to_nobody() {
     let kept = new.iter().filter(|digest| old.contains(digest)).count();
     assert_eq!((old.len(), kept), (6, 5), "only the code is new: the weights and the names are not");
 }
+
+#[test]
+fn a_statement_about_the_module_travels_with_it_and_is_bound() {
+    let plant = Plant::new();
+    let digest = dunlin_core::Digest::of(&adder());
+    let statement = format!(
+        r#"{{"_type": "https://in-toto.io/Statement/v1", "subject": [{{"digest": {{"sha256": "{digest}"}}}}]}}"#
+    );
+    let with = |statement: &str| ReleaseRequest {
+        provenance: Some(statement.as_bytes().to_vec()),
+        ..request("m", "1", adder())
+    };
+    let (code, _) = refusal(&plant, with(&statement.replace(&digest.to_string(), &"0".repeat(64))));
+    assert_eq!(code, "provenance");
+    let mut other = with(&statement);
+    other.lineage.provenance_digest = Some(digest);
+    assert_eq!(refusal(&plant, other).0, "provenance", "another statement is named");
+
+    let before = plant.files();
+    let draft = plant.fleet.draft_release(with(&statement)).unwrap();
+    assert!(draft.previous.is_none());
+    assert_eq!(plant.files(), before, "a draft keeps nothing");
+    let release = plant.fleet.sign_release(draft).unwrap().release;
+    let attached = release.attachment(&AttachmentKind::Provenance).unwrap();
+    assert_eq!(release.lineage.provenance_digest, Some(attached.digest));
+    assert_eq!(plant.fleet.blob(&attached.digest).unwrap(), statement.as_bytes());
+}

@@ -1,26 +1,8 @@
 //! One golden envelope of each kind, every byte of it flipped; they are the seeds of the fuzz targets too.
 
 use super::*;
-use crate::fixture::{candidate, channel, deployment, entry, floor, release, signed};
+use crate::fixture::{candidate, channel, deployment, device_list, entry, floor, release, signed};
 use std::path::Path;
-
-/// The device list of two devices.
-fn device_list() -> DeviceList {
-    let device = |id: &str, key: Key, revoked| crate::document::DeviceEntry {
-        id: id.parse().unwrap(),
-        public: key.secret().public(),
-        channel: "stable".parse().unwrap(),
-        revoked,
-    };
-    DeviceList {
-        schema: 1,
-        fleet: "f".parse().unwrap(),
-        deploy_epoch: 1,
-        sequence: 7,
-        issued_unix_s: fixture::TODAY,
-        devices: vec![device("d", Key::Stranger, false), device("e", Key::Root2, true)],
-    }
-}
 
 /// A deployment with every optional part that a channel's may have.
 fn full_deployment() -> Deployment {

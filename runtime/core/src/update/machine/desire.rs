@@ -130,7 +130,7 @@ impl Device {
             return Ok(true);
         }
         let ground = self.ground(now);
-        self.identity.policy.judge_model(model)?;
+        self.identity.site.judge_model(model)?;
         ground.judge_digest(release)?;
         ground.unexpired(deployment)?;
         let installing = state.is_some_and(|state| state.installed().next().is_some());

@@ -54,7 +54,7 @@ pub struct Identity {
     /// deployment for this device that echoes it attests that it was signed in this boot.
     pub boot_id: String,
     /// What the owner of the site allows.
-    pub policy: SitePolicy,
+    pub site: SitePolicy,
 }
 
 /// The deployments that are followed.

@@ -1,6 +1,7 @@
 //! Installs, trials, rollbacks and restarts.
 
 use super::*;
+use crate::document::{Attachment, AttachmentKind};
 use crate::fixture::{candidate, channel, deployment, device, digest_of, entry, release, removal};
 use crate::update::state::{MAX_BAD, MAX_TRIAL_STARTS, Stage};
 
@@ -35,7 +36,10 @@ fn a_release_goes_from_deployment_to_active() {
 #[test]
 fn only_what_a_device_needs_is_fetched() {
     let mut shell = Shell::new();
-    let one = release("m", 1);
+    let mut one = release("m", 1);
+    let statement = crate::fixture::blob("statement");
+    one.lineage.provenance_digest = Some(statement.digest);
+    one.attachments.push(Attachment { kind: AttachmentKind::Provenance, blob: statement });
     shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
     let actions = shell.release(&one);
     let fetched = actions.iter().find_map(|action| match action {
@@ -43,7 +47,7 @@ fn only_what_a_device_needs_is_fetched() {
         _other => None,
     });
     let wanted = ["module m 1", "golden", "baseline"].map(|text| Digest::of(text.as_bytes()));
-    assert_eq!(fetched.unwrap(), wanted, "neither the model card nor native code");
+    assert_eq!(fetched.unwrap(), wanted, "neither the model card, nor the provenance, nor native code");
 }
 
 #[test]

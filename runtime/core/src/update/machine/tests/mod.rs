@@ -41,7 +41,7 @@ pub(super) fn identity() -> Identity {
         runtime_version: "0.1.0".parse().unwrap(),
         simd: Simd::Deterministic,
         boot_id: "ab".repeat(16),
-        policy: SitePolicy::default(),
+        site: SitePolicy::default(),
     }
 }
 
@@ -70,8 +70,8 @@ impl Shell {
     }
 
     /// A device whose site has a policy.
-    pub(super) fn of_site(policy: SitePolicy) -> Shell {
-        Shell::of(Identity { policy, ..identity() }, &enrolment())
+    pub(super) fn of_site(site: SitePolicy) -> Shell {
+        Shell::of(Identity { site, ..identity() }, &enrolment())
     }
 
     fn of(identity: Identity, enrolment: &Enrolment) -> Shell {

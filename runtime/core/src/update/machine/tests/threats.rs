@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::document::{DeviceList, RootKey};
-use crate::fixture::{YEAR, channel, deployment, device, digest_of, entry, floor, release, removal, root};
+use crate::fixture::{
+    YEAR, channel, deployment, device, device_list, digest_of, entry, floor, release, removal, root,
+};
 
 /// A device that runs release 3 of model m, which is its floor too.
 fn at_the_floor() -> Shell {
@@ -56,15 +58,7 @@ const ATTEMPTS: [Attempt; 10] = [
         shell.active("m").is_none()
     }),
     ("list devices", |shell, key| {
-        let list = DeviceList {
-            schema: 1,
-            fleet: "f".parse().unwrap(),
-            deploy_epoch: 1,
-            sequence: 1,
-            issued_unix_s: TODAY,
-            devices: vec![],
-        };
-        shell.device.root().verify::<DeviceList>(&signed(&list, &[key])).is_ok()
+        shell.device.root().verify::<DeviceList>(&signed(&device_list(), &[key])).is_ok()
     }),
     ("move the root", |shell, key| {
         shell.step(Event::RootArrived { envelope: signed(&root(2), &[key]) });
