@@ -277,7 +277,39 @@ fn a_device_moves_to_another_channel_and_leaves() {
         4,
         "no-nonce",
     );
+    // What is only tried changes nothing.
+    let files = || {
+        let read = |path: &str| std::fs::read(format!("{fleet}/{path}")).unwrap();
+        (read("devices.json"), read("deployments/device/alpha.json"))
+    };
+    let before = files();
+    let broker = ["--fleet", &fleet, "--broker", &world.url];
+    for tried in [
+        &["deploy", "digits@1.0.0", "--to", "@alpha", "--remove"][..],
+        &["deploy", "renew", "--within-days", "1000"],
+        &["deploy", "resign", "--all"],
+        &["move", "alpha", "stable"],
+        &["decommission", "alpha"],
+    ] {
+        let told = ok(&[tried, &broker, &["--dry-run"]].concat());
+        assert!(told.starts_with("dry run"), "{tried:?}: {told}");
+        assert!(files() == before, "{tried:?} changed the folder");
+        json(&ok(&[tried, &broker, &["--dry-run", "--json"]].concat()));
+    }
+    let preview = [&["deploy", "digits@1.0.0", "--to", "@alpha", "--json"], &broker[..]].concat();
+    let previewed = json(&ok(&[&preview[..], &["--dry-run"]].concat()));
+    assert_eq!(previewed["deployment"]["sequence"], json(&ok(&preview))["deployment"]["sequence"]);
+
     ok(&["decommission", "alpha", "--fleet", &fleet, "--broker", &world.url]);
+    // Its own deployment has gone from the broker, and is not signed again.
+    let renewed = json(&ok(&[&["deploy", "resign", "--all", "--json"], &broker[..]].concat()));
+    let audiences: Vec<&str> = renewed["deployments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deployed| deployed["deployment"]["audience"].as_str().unwrap_or("channel"))
+        .collect();
+    assert_eq!(audiences, ["channel"], "{renewed}");
     refused(&["move", "alpha", "stable", "--fleet", &fleet, "--broker", &world.url], 2, "device-unknown");
     // The root makes it refuse what comes; it goes on with what it runs.
     ok(&["root", "revoke", "--device", "alpha", "--fleet", &fleet]);

@@ -12,6 +12,7 @@
 )]
 
 mod bad_input;
+mod brokers;
 mod ceremony;
 mod compile;
 mod demo;

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use crate::world::{Process, World, classes, eventually, free_port, test_images};
 
-/// mosquitto on loopback; nothing where it is not installed and nobody demands it.
-fn mosquitto(folder: &std::path::Path) -> Option<(Process, String)> {
+/// mosquitto, or nothing where it is not installed and nobody demands it.
+pub fn program() -> Option<&'static str> {
     let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|program| {
         Command::new(program).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     });
@@ -15,6 +15,12 @@ fn mosquitto(folder: &std::path::Path) -> Option<(Process, String)> {
         println!("NOT TESTED against mosquitto: {message}");
         return None;
     };
+    Some(program)
+}
+
+/// mosquitto on loopback.
+fn mosquitto(folder: &std::path::Path) -> Option<(Process, String)> {
+    let program = program()?;
     let port = free_port();
     let config = folder.join("mosquitto.conf");
     let text =

@@ -122,6 +122,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub broker: Process,
     pub url: String,
+    /// What every command needs beside the URL to reach the broker.
+    access: Vec<String>,
 }
 
 impl World {
@@ -134,9 +136,21 @@ impl World {
     /// With a broker of the test's own.
     pub fn with(broker: Process, url: String) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let world = World { folder, broker, url };
+        let world = World { folder, broker, url, access: Vec::new() };
         ok(&["init", &world.fleet(), "--fleet", "test", "--no-passphrase"]);
         world
+    }
+
+    /// Every command reaches the broker with these arguments.
+    pub fn knowing(mut self, access: &[&str]) -> World {
+        self.access = access.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// `dunlin` with arguments and with those that say where the fleet and the broker are.
+    fn with_broker<'a>(&'a self, arguments: &[&'a str], fleet: &'a str) -> Vec<&'a str> {
+        let places = ["--fleet", fleet, "--broker", &self.url];
+        arguments.iter().copied().chain(places).chain(self.access.iter().map(String::as_str)).collect()
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -154,23 +168,16 @@ impl World {
 
     /// Enrols a device that reaches the broker at another address.
     pub fn enroll_at(&self, device: &str, url: &str) -> Device {
+        self.enroll_with(device, url, &[])
+    }
+
+    /// Likewise, with further arguments.
+    pub fn enroll_with(&self, device: &str, url: &str, further: &[&str]) -> Device {
         let (bundle, api) = (self.path(device), SocketAddr::from(([127, 0, 0, 1], free_port())));
-        ok(&[
-            "enroll",
-            device,
-            "--fleet",
-            &self.fleet(),
-            "--broker",
-            url,
-            "--channel",
-            "stable",
-            "-o",
-            &bundle,
-            "--listen",
-            &api.to_string(),
-            "--first-connect-jitter-s",
-            "0",
-        ]);
+        let (fleet, listen) = (self.fleet(), api.to_string());
+        let places = ["--fleet", &fleet, "--broker", url, "--channel", "stable", "-o", &bundle];
+        let device_own = ["--listen", &listen, "--first-connect-jitter-s", "0"];
+        ok(&[&["enroll", device], &places[..], &device_own, further].concat());
         Device { bundle: PathBuf::from(bundle), api }
     }
 
@@ -195,27 +202,16 @@ impl World {
     }
 
     pub fn publish(&self, release: &str) {
-        ok(&["publish", release, "--fleet", &self.fleet(), "--broker", &self.url]);
+        ok(&self.with_broker(&["publish", release], &self.fleet()));
     }
 
     pub fn deploy(&self, release: &str, to: &str) {
-        ok(&[
-            "deploy",
-            release,
-            "--fleet",
-            &self.fleet(),
-            "--broker",
-            &self.url,
-            "--to",
-            to,
-            "--report-interval-s",
-            "1",
-        ]);
+        ok(&self.with_broker(&["deploy", release, "--to", to, "--report-interval-s", "1"], &self.fleet()));
     }
 
     /// Follows what the devices report, from now on.
     pub fn tail(&self, class: &str) -> Tail {
-        let mut command = command(&["tail", class, "--fleet", &self.fleet(), "--broker", &self.url]);
+        let mut command = command(&self.with_broker(&["tail", class], &self.fleet()));
         command.stdout(Stdio::piped());
         let mut process = Process::spawn(command);
         let lines = BufReader::new(process.child.stdout.take().unwrap());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::transfer::TransferConfig;
 use dunlin_core::update::SitePolicy;
-use dunlin_mqtt::{BrokerUrl, LinkConfig, Secret};
+use dunlin_mqtt::{BrokerUrl, ClientCertificate, LinkConfig, Secret, TimeFloor, Tls};
 use serde::{Deserialize, Serialize};
 
 use value::{bounded, bounded_option, loopback, serialize_url, url};
@@ -66,9 +66,20 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    /// `mqtt://[user@]host[:port]`.
+    /// `mqtts://[user@]host[:port]`, or `mqtt://` without TLS.
     #[serde(deserialize_with = "url", serialize_with = "serialize_url")]
     pub url: BrokerUrl,
+    /// With `mqtts://`: the authorities that the broker is trusted by, in PEM. After loading an absolute
+    /// path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate by which the broker knows the device, in PEM, with its chain. After loading an
+    /// absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// The key of that certificate in PEM, mode 0600. After loading an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_key_file: Option<PathBuf>,
     /// The file with the password of the URL's user, mode 0600. After loading an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
@@ -180,23 +191,60 @@ const fn default_first_connect_jitter_s() -> u32 {
     30
 }
 
+impl Broker {
+    /// The first key that does not go with the others, and what it wants.
+    fn misfit(&self) -> Option<(&'static str, &'static str)> {
+        let tls = self.url.is_tls();
+        if self.password_file.is_some() && self.url.user().is_none() {
+            let wanted = "a user in broker.url, as in mqtts://user@host: a password belongs to a user";
+            Some(("broker.password_file", wanted))
+        } else if tls && self.ca_file.is_none() {
+            Some((
+                "broker.url",
+                "broker.ca_file with mqtts://: the authority that signed the broker's certificate",
+            ))
+        } else if !tls && self.ca_file.is_some() {
+            Some(("broker.ca_file", "mqtts:// in broker.url: without TLS there is nothing to check"))
+        } else if !tls && self.certificate_file.is_some() {
+            Some((
+                "broker.certificate_file",
+                "mqtts:// in broker.url: without TLS there is nobody to show it to",
+            ))
+        } else if self.certificate_file.is_some() && self.certificate_key_file.is_none() {
+            Some(("broker.certificate_file", "broker.certificate_key_file with it: the certificate's key"))
+        } else if self.certificate_file.is_none() && self.certificate_key_file.is_some() {
+            Some(("broker.certificate_key_file", "broker.certificate_file with it: the key's certificate"))
+        } else {
+            None
+        }
+    }
+}
+
 impl Config {
     /// Reads a file, checks it, makes its paths absolute and checks the modes of the secret files.
     ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        file::check_config(path)?;
         let text = file::read_text(path)?;
         let mut config = Config::parse(&text).map_err(|error| error.in_file(path))?;
         let folder = file::folder_of(path)?;
         let Config { state_dir, root_file, enrolment_file, key_file, broker, .. } = &mut config;
         let places = [state_dir, root_file, enrolment_file, key_file];
-        for place in places.into_iter().chain(broker.password_file.as_mut()) {
+        let Broker { ca_file, certificate_file, certificate_key_file, password_file, .. } = broker;
+        let files = [ca_file, certificate_file, certificate_key_file, password_file];
+        for place in places.into_iter().chain(files.into_iter().flatten()) {
             *place = folder.join(&*place);
         }
         file::check_secret(&config.key_file, "key_file")?;
-        if let Some(password_file) = &config.broker.password_file {
-            file::check_secret(password_file, "broker.password_file")?;
+        for (secret, key) in [
+            (&config.broker.password_file, "broker.password_file"),
+            (&config.broker.certificate_key_file, "broker.certificate_key_file"),
+        ] {
+            if let Some(path) = secret {
+                file::check_secret(path, key)?;
+            }
         }
         Ok(config)
     }
@@ -207,14 +255,10 @@ impl Config {
     /// [`ConfigError::Text`] with line, key and what was wanted.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let config: Config = toml::from_str(text).map_err(|error| error::locate(text, &error))?;
-        if config.broker.password_file.is_some() && config.broker.url.user().is_none() {
-            return Err(error::at_key(
-                text,
-                "broker.password_file",
-                "a user in broker.url, as in mqtt://user@host: a password belongs to a user",
-            ));
+        match config.broker.misfit() {
+            Some((key, wanted)) => Err(error::at_key(text, key, wanted)),
+            None => Ok(config),
         }
-        Ok(config)
     }
 
     /// The effective configuration as a file: every key with its value, defaults included.
@@ -233,15 +277,37 @@ impl Config {
         self.broker.password_file.as_deref().map(file::read_password).transpose()
     }
 
-    /// How the link to the broker is set up; the will is the caller's to add. Reads the password anew.
+    /// How the broker is trusted, if the link has TLS; reads the files anew. `floor` says what the time is
+    /// at least.
     ///
     /// # Errors
-    /// The password file cannot be used.
-    pub fn link(&self, client_id: impl Into<String>) -> Result<LinkConfig, ConfigError> {
+    /// A file cannot be read, others may read the key, or they do not hold what TLS needs.
+    fn tls(&self, floor: TimeFloor) -> Result<Option<Tls>, ConfigError> {
+        let Broker { ca_file: Some(ca_file), certificate_file, certificate_key_file, .. } = &self.broker
+        else {
+            return Ok(None);
+        };
+        let authorities = file::read_text(ca_file)?;
+        let chain = certificate_file.as_deref().map(file::read_text).transpose()?;
+        let key = certificate_key_file.as_deref().map(file::read_key).transpose()?;
+        let certificate = chain
+            .as_deref()
+            .zip(key.as_ref())
+            .map(|(chain, key)| ClientCertificate { chain: chain.as_bytes(), key: key.expose().as_bytes() });
+        Ok(Some(Tls::new(authorities.as_bytes(), certificate, Some(floor))?))
+    }
+
+    /// How the link to the broker is set up; the will is the caller's to add. Reads the password and what
+    /// TLS needs anew; `floor` is the latest time that is known, kept up to date by the caller.
+    ///
+    /// # Errors
+    /// One of the files cannot be used.
+    pub fn link(&self, client_id: impl Into<String>, floor: TimeFloor) -> Result<LinkConfig, ConfigError> {
         let broker = &self.broker;
         let user = broker.url.user().map(str::to_string);
         Ok(LinkConfig {
             credentials: user.zip(self.password()?),
+            tls: self.tls(floor)?,
             keep_alive: Duration::from_secs(broker.keep_alive_s.into()),
             first_connect_jitter: Duration::from_secs(broker.first_connect_jitter_s.into()),
             ..LinkConfig::new(broker.url.clone(), client_id)

@@ -19,15 +19,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dunlin_core::Digest;
-use dunlin_core::code::Coded as _;
+use dunlin_core::code::{self, Coded as _};
 use dunlin_core::id::ModelName;
 use dunlin_core::telemetry::BootId;
-use dunlin_core::update::{Action, Device, Event, Now};
-use dunlin_mqtt::{Link, LinkConfig, Message};
-use tokio::sync::mpsc;
+use dunlin_core::update::{Action, Device, Event, Now, Occurrence, Subject};
+use dunlin_mqtt::{Link, LinkConfig, Message, TimeFloor};
+use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::time::MissedTickBehavior;
 
-use crate::api::Api;
+use crate::api::{Api, DeviceStatus};
 use crate::config::Config;
 use crate::data::{DataError, DataPlane};
 use crate::error::AgentError;
@@ -40,6 +40,10 @@ use watch::{Watch, Watched};
 
 /// The version that releases may ask for.
 pub(crate) const RUNTIME_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The day on which this version was released, 2026-11-01, in seconds since 1970: set with the version. A
+/// constant, so that the same source makes the same program.
+pub(crate) const RELEASED_UNIX_S: u64 = 1_793_491_200;
 
 /// How often health is reported before any deployment says so, in seconds.
 const DEFAULT_REPORT_INTERVAL_S: u32 = 60;
@@ -60,7 +64,9 @@ pub(crate) async fn run(config: Config) -> Result<(), AgentError> {
     let (store, device) = blocking(move || boot::boot(&settings, boot_id)).await?;
     let data = DataPlane::start(config.policy())?;
     // Before the link: a port in use ends the start before anybody is told of it.
-    let api = Api::start(config.api(), data.clone()).await?;
+    let (status, status_receiver) =
+        watch_channel::channel(record::status(&device, false, moment(Instant::now())?));
+    let api = Api::start(config.api(), data.clone(), status_receiver).await?;
     tracing::info!(
         version = RUNTIME_VERSION,
         device = %config.device,
@@ -68,7 +74,7 @@ pub(crate) async fn run(config: Config) -> Result<(), AgentError> {
         api = %api.address(),
         "the agent starts"
     );
-    let (mut control, mut sources) = Control::start(&config, boot, store, device, data).await?;
+    let (mut control, mut sources) = Control::start(&config, boot, store, device, data, status).await?;
     let result = control.serve(&mut sources, &mut end).await;
     match &result {
         Ok(()) => tracing::info!("the agent ends in order"),
@@ -100,6 +106,10 @@ struct Control {
     outbox: Outbox,
     reporter: Reporter,
     presence: PresenceKeeper,
+    /// What the local API tells of the device.
+    status: watch_channel::Sender<DeviceStatus>,
+    /// The latest known time, by which TLS judges certificates where the wall clock is unset.
+    time_floor: TimeFloor,
     inbox: mpsc::UnboundedSender<Event>,
     /// Served and failed of each release in trial, when they were told last.
     told: BTreeMap<Digest, (u64, u64)>,
@@ -115,6 +125,7 @@ impl Control {
         store: Store,
         mut device: Device,
         data: DataPlane,
+        status: watch_channel::Sender<DeviceStatus>,
     ) -> Result<(Control, Sources), AgentError> {
         let epoch = Instant::now();
         let now = moment(epoch)?;
@@ -123,7 +134,8 @@ impl Control {
         blocking(move || committed.commit(&state)).await?;
         let mut presence = PresenceKeeper::new(boot);
         let will = presence.will(&device, now);
-        let link_config = LinkConfig { will, ..config.link(config.device.as_str())? };
+        let time_floor = TimeFloor::new(device.time_low_unix_s());
+        let link_config = LinkConfig { will, ..config.link(config.device.as_str(), time_floor.clone())? };
         let (link, link_events) = dunlin_mqtt::connect(link_config)?;
         let (fetcher, fetched) =
             Fetcher::start(link.clone(), config.fleet.clone(), store.clone(), config.transfer());
@@ -142,6 +154,8 @@ impl Control {
             outbox,
             reporter: Reporter::new(epoch),
             presence,
+            status,
+            time_floor,
             inbox,
             told: BTreeMap::new(),
             report_interval_s: config.telemetry.report_interval_s,
@@ -180,6 +194,8 @@ impl Control {
             let actions = self.device.step(moment(self.epoch)?, event);
             events.extend(self.perform(actions).await?);
         }
+        self.time_floor.set(self.device.time_low_unix_s());
+        self.tell_status()?;
         if self.presence.is_outdated(&self.device) { self.say_online() } else { Ok(()) }
     }
 
@@ -274,12 +290,20 @@ impl Control {
                 self.fetcher.link_up();
                 self.watch.retry_refused().await;
                 self.presence.connected(true);
+                self.tell_status()?;
                 self.say_online()?;
+            }
+            dunlin_mqtt::Event::ClockBehind { certificate_from_unix_s } => {
+                let code = code::link::CLOCK_BEHIND;
+                let detail = format!("the broker's certificate is valid from {certificate_from_unix_s} on");
+                let (code, what) = (code.id.to_string(), Subject::Device);
+                self.tell(Occurrence::Alarm { code, detail, what });
             }
             dunlin_mqtt::Event::Disconnected { reason, retry_in } => {
                 tracing::warn!(retry_in_ms = retry_in.as_millis(), "not connected to the broker: {reason}");
                 self.presence.connected(false);
                 self.fetcher.link_down();
+                self.tell_status()?;
             }
             dunlin_mqtt::Event::Received(message) => self.received(&message).await?,
         }
@@ -288,6 +312,11 @@ impl Control {
 
     async fn received(&mut self, message: &Message) -> Result<(), AgentError> {
         if self.fetcher.deliver(message) {
+            return Ok(());
+        }
+        // Somebody deletes what the broker retains; it says nothing to a device.
+        if message.payload.is_empty() {
+            tracing::debug!(topic = %message.topic, "deleted on the broker");
             return Ok(());
         }
         let envelope = || message.payload.to_vec();

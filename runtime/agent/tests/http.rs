@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{Api, ApiConfig};
+use dunlin_agent::api::{Alarm, Api, ApiConfig, DeviceStatus};
 use dunlin_agent::data::DataPlane;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
@@ -29,6 +29,22 @@ struct Served {
     runtime: tokio::runtime::Runtime,
     data: DataPlane,
     api: Api,
+    board: tokio::sync::watch::Sender<DeviceStatus>,
+}
+
+fn status() -> DeviceStatus {
+    DeviceStatus {
+        fleet: "plant".into(),
+        device: "press-3".into(),
+        channel: "stable".into(),
+        runtime: "0.1.0",
+        connected: false,
+        clock: dunlin_core::telemetry::Clock::Unset,
+        root_version: 2,
+        deployment_age_s: None,
+        proven_age_s: None,
+        alarms: Vec::new(),
+    }
 }
 
 impl Served {
@@ -36,8 +52,9 @@ impl Served {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let data = DataPlane::start(POLICY).unwrap();
-        let api = runtime.block_on(Api::start(config, data.clone())).unwrap();
-        Served { runtime, data, api }
+        let (board, status) = tokio::sync::watch::channel(status());
+        let api = runtime.block_on(Api::start(config, data.clone(), status)).unwrap();
+        Served { runtime, data, api, board }
     }
 
     /// With `y = x + 0.5` under the name `adder`.
@@ -238,11 +255,28 @@ fn connections_beyond_the_bound_wait_for_a_place() {
 }
 
 #[test]
+fn the_device_is_told_of_as_control_last_saw_it() {
+    let served = Served::start(CONFIG);
+    let told = get(served.address(), "/dunlin/v1/device");
+    assert_eq!(told.status, 200);
+    assert_eq!(told.json()["clock"], "unset");
+    assert_eq!(told.json()["alarms"], json!([]));
+    let alarm = Alarm { code: "root-expired", about: "the root".into(), detail: "root 2 ended".into() };
+    served.board.send_modify(|status| {
+        status.connected = true;
+        status.alarms.push(alarm);
+    });
+    let told = get(served.address(), "/dunlin/v1/device").json();
+    assert_eq!((&told["connected"], &told["alarms"][0]["code"]), (&json!(true), &json!("root-expired")));
+}
+
+#[test]
 fn a_taken_port_and_a_foreign_address_are_refused() {
     let served = Served::start(CONFIG);
     let start = |listen| {
         let config = ApiConfig { listen, ..CONFIG };
-        served.runtime.block_on(Api::start(config, served.data.clone())).unwrap_err()
+        let status = served.board.subscribe();
+        served.runtime.block_on(Api::start(config, served.data.clone(), status)).unwrap_err()
     };
     assert_eq!(start(served.address()).code().id, "listen-address-in-use");
     let error = start("0.0.0.0:0".parse().unwrap());

@@ -161,7 +161,7 @@ mod tests {
         loop {
             match tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
                 Event::Received(message) => return message,
-                Event::Connected | Event::Disconnected { .. } => {}
+                Event::Connected | Event::ClockBehind { .. } | Event::Disconnected { .. } => {}
             }
         }
     }

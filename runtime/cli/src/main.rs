@@ -30,6 +30,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -37,6 +38,19 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.class.exit_code())
         }
     }
+}
+
+/// `dunlin … | head`: when nobody reads on, the run ends as other programs do, with the exit code of a
+/// broken pipe, and without the report of a fault.
+fn end_with_the_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(141);
+        }
+        report(panic);
+    }));
 }
 
 fn run(command: Command) -> Outcome {

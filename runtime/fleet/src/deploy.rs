@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_core::code::{self, Code, Coded};
-use dunlin_core::document::{Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
+use dunlin_core::document::{self, Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
 use dunlin_core::id::{DeviceId, ModelName};
 use dunlin_core::trust::Verified;
@@ -150,7 +150,7 @@ pub async fn deploy(
     if request.echo {
         deployment.nonce_echo = Some(nonce(fleet, link, events, &request.audience).await?);
     }
-    publish(fleet, link, &deployment).await
+    publish(fleet, link, deployment, request.terms).await
 }
 
 /// What the next deployment of an audience continues: the newest that this folder or the broker holds.
@@ -166,8 +166,17 @@ async fn base(
 }
 
 /// Signs a deployment, keeps it, and publishes it behind what it is judged by.
-async fn publish(fleet: &Fleet, link: &Link, deployment: &Deployment) -> Result<Deployed, DeployError> {
-    let deployment = fleet.sign(deployment)?;
+async fn publish(
+    fleet: &Fleet,
+    link: &Link,
+    deployment: Deployment,
+    terms: Terms,
+) -> Result<Deployed, DeployError> {
+    if terms.dry_run {
+        let (_, digest) = document::to_body(&deployment).map_err(FolderError::from)?;
+        return Ok(Deployed { deployment, digest });
+    }
+    let deployment = fleet.sign(&deployment)?;
     let trust = publish::trust_messages(fleet)?;
     fleet.store_deployment(&deployment)?;
     for message in trust {
@@ -291,9 +300,11 @@ fn next(
     Ok(deployment)
 }
 
-/// When a deployment is signed, and how long it may be installed.
+/// When a deployment is signed, how long it may be installed, and whether it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
+    /// Nothing is signed, kept or published: what would be is only said.
+    pub dry_run: bool,
     /// How long, in seconds from now.
     pub validity_s: u64,
     /// Now, in seconds since 1970.

@@ -1,6 +1,7 @@
 //! Enrolling a device: a bundle to put on it, and its line in the signed device list.
 //!
-//! The bundle is a folder: `agent.toml`, `device.key` (mode 0600), `root.json` and `enrolment.json`. A
+//! The bundle is a folder: `agent.toml`, `device.key` (mode 0600), `root.json`, `enrolment.json` and, for a
+//! broker with TLS, `broker-ca.pem`. A
 //! device is in the list only when its bundle is whole, and an enrolment that fails leaves no bundle. Where
 //! the device made its key itself, a [`KeyRequest`] carries the public one here, and the bundle has none.
 
@@ -19,11 +20,14 @@ use crate::file::{self, FileError, Readers};
 use crate::folder::{Fleet, FolderError};
 use crate::key::{self, KeyFileError};
 
-/// The files of a bundle; the agent looks for them under these names.
+/// The files of a bundle, and the client certificate that others put there; the agent looks for them under these names.
 const CONFIG: &str = "agent.toml";
 const KEY: &str = "device.key";
 const ROOT: &str = "root.json";
 const ENROLMENT: &str = "enrolment.json";
+const AUTHORITY: &str = "broker-ca.pem";
+const CERTIFICATE: &str = "client.pem";
+const CERTIFICATE_KEY: &str = "client.key";
 
 /// What a device is enrolled with.
 pub struct EnrollRequest {
@@ -33,6 +37,11 @@ pub struct EnrollRequest {
     pub channel: ChannelId,
     /// The broker that it connects to.
     pub broker: BrokerUrl,
+    /// With `mqtts://`: the authorities that the device trusts the broker by, in PEM.
+    pub authority: Option<Vec<u8>>,
+    /// Whether the device shows the broker a certificate: `client.pem` and `client.key` of the bundle, which
+    /// somebody else issues and puts there.
+    pub client_certificate: bool,
     /// The address of its local inference API, a loopback one.
     pub listen: std::net::SocketAddr,
     /// The folder to write the bundle into; it must not be there, or be empty.
@@ -44,6 +53,18 @@ pub struct EnrollRequest {
     pub first_connect_jitter_s: u32,
     /// Now, in seconds since 1970.
     pub now_unix_s: u64,
+}
+
+impl EnrollRequest {
+    /// Refuses what the agent would refuse.
+    fn check_tls(&self) -> Result<(), EnrollError> {
+        match (self.broker.is_tls(), &self.authority) {
+            (true, None) => Err(EnrollError::NoAuthority),
+            (true, Some(authority)) => Ok(dunlin_mqtt::Tls::new(authority, None, None).map(|_| ())?),
+            (false, None) if !self.client_certificate => Ok(()),
+            (false, _) => Err(EnrollError::TlsUnused(self.broker.clone())),
+        }
+    }
 }
 
 /// What a device says that made its own key: the public key, and a signature that shows that it has the
@@ -166,6 +187,15 @@ pub enum EnrollError {
         /// What is wrong.
         error: String,
     },
+    /// The authorities are no certificates.
+    #[error(transparent)]
+    Tls(#[from] dunlin_mqtt::TlsError),
+    /// A device would not trust any broker.
+    #[error("a broker at mqtts:// needs --ca FILE: the authority that signed its certificate")]
+    NoAuthority,
+    /// A device would have nothing to check.
+    #[error("an authority or a client certificate is of use with mqtts:// alone; the broker is {0}")]
+    TlsUnused(BrokerUrl),
     /// The agent would refuse its configuration.
     #[error("the inference API must listen on a loopback address such as 127.0.0.1:8500, not on {0}")]
     Listen(std::net::SocketAddr),
@@ -183,7 +213,10 @@ impl Coded for EnrollError {
             EnrollError::Request(_) => code::fleet::KEY_REQUEST,
             EnrollError::Line { .. } => code::fleet::ARGUMENT,
             EnrollError::Exists(_) => code::fleet::DEVICE_EXISTS,
-            EnrollError::Listen(_) => code::fleet::ARGUMENT,
+            EnrollError::Listen(_) | EnrollError::NoAuthority | EnrollError::TlsUnused(_) => {
+                code::fleet::ARGUMENT
+            }
+            EnrollError::Tls(error) => error.code(),
             EnrollError::OutputExists(_) => code::fleet::OUTPUT_EXISTS,
         }
     }
@@ -211,6 +244,7 @@ impl Fleet {
             if !request.listen.ip().is_loopback() {
                 return Err(EnrollError::Listen(request.listen));
             }
+            request.check_tls()?;
             if list.devices.iter().any(|device| device.id == request.device) {
                 return Err(EnrollError::Exists(request.device.clone()));
             }
@@ -271,6 +305,9 @@ impl Fleet {
         }
         write(ENROLMENT, &serde_json::to_vec_pretty(&enrolment)?)?;
         write(ROOT, self.root().envelope())?;
+        if let Some(authority) = &request.authority {
+            write(AUTHORITY, authority)?;
+        }
         Ok(write(CONFIG, self.agent_toml(request).as_bytes())?)
     }
 
@@ -307,6 +344,15 @@ impl Fleet {
         let fleet = self.name();
         // A user name may hold quotes; nothing else here can.
         let broker = toml::Value::String(broker.to_string());
+        let mut tls = String::new();
+        if request.authority.is_some() {
+            tls += &format!("ca_file = \"{AUTHORITY}\"\n");
+        }
+        if request.client_certificate {
+            tls += &format!(
+                "certificate_file = \"{CERTIFICATE}\"\ncertificate_key_file = \"{CERTIFICATE_KEY}\"\n"
+            );
+        }
         format!(
             "# Dunlin agent of device {device}. Every key: docs/config.md; check with `dunlin agent check-config`.\n\
              fleet = \"{fleet}\"\n\
@@ -315,7 +361,7 @@ impl Fleet {
              \n\
              [broker]\n\
              url = {broker}\n\
-             first_connect_jitter_s = {first_connect_jitter_s}\n\
+             {tls}first_connect_jitter_s = {first_connect_jitter_s}\n\
              \n\
              [api]\n\
              listen = \"{listen}\"\n"
@@ -340,7 +386,7 @@ impl DeviceKey {
 
 /// Takes back what was written of a bundle, as far as that goes: no key is left lying about.
 fn clear(bundle: &Path) {
-    for name in [CONFIG, KEY, ROOT, ENROLMENT] {
+    for name in [CONFIG, KEY, ROOT, ENROLMENT, AUTHORITY] {
         if let Err(error) = std::fs::remove_file(bundle.join(name))
             && error.kind() != std::io::ErrorKind::NotFound
         {

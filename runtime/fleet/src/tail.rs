@@ -39,7 +39,7 @@ pub async fn next(events: &mut Events, fleet: &FleetId) -> Option<Record> {
             Event::Disconnected { reason, retry_in } => {
                 tracing::warn!(%reason, ?retry_in, "the link to the broker fell; what comes meanwhile is not shown");
             }
-            Event::Connected => {}
+            Event::Connected | Event::ClockBehind { .. } => {}
         }
     }
 }

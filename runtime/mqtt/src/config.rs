@@ -10,6 +10,7 @@ use bytes::Bytes;
 use dunlin_core::code::{self, Code, Coded};
 
 use crate::backoff::Backoff;
+use crate::tls::Tls;
 use crate::topic::{MAX_TOPIC_BYTES, TopicError, check_topic};
 use crate::url::BrokerUrl;
 
@@ -97,6 +98,8 @@ pub struct LinkConfig {
     pub client_id: String,
     /// User name and password. Without them the user name of the URL, if it has one, goes alone.
     pub credentials: Option<(String, Secret)>,
+    /// How the broker is trusted: with `mqtts://`, and only there.
+    pub tls: Option<Tls>,
     /// The interval of pings, in whole seconds from 1 to 65,535; a dead broker is seen after two.
     pub keep_alive: Duration,
     /// The largest packet that we send, in bytes, header and topic included.
@@ -112,7 +115,7 @@ pub struct LinkConfig {
     pub first_connect_jitter: Duration,
     /// The waiting times after a failure.
     pub backoff: Backoff,
-    /// How long TCP and CONNACK may take together.
+    /// How long TCP, TLS and CONNACK may take together.
     pub connect_timeout: Duration,
     /// A connection on which something waits for an acknowledgement and none comes for this long is dead.
     pub ack_deadline: Duration,
@@ -129,6 +132,7 @@ impl LinkConfig {
             broker,
             client_id: client_id.into(),
             credentials: None,
+            tls: None,
             keep_alive: Duration::from_secs(30),
             max_packet_bytes: DEFAULT_MAX_PACKET_BYTES,
             will: None,
@@ -147,6 +151,11 @@ impl LinkConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         in_range("client_id (bytes)", self.client_id.len(), 1, MAX_CONNECT_FIELD_BYTES)?;
         self.validate_credentials()?;
+        match (self.broker.is_tls(), &self.tls) {
+            (true, None) => return Err(ConfigError::NoAuthorities),
+            (false, Some(_)) => return Err(ConfigError::TlsUnused),
+            (true, Some(_)) | (false, None) => {}
+        }
         if self.keep_alive.subsec_nanos() != 0 || !(1..=65_535).contains(&self.keep_alive.as_secs()) {
             return Err(ConfigError::KeepAlive { got: self.keep_alive });
         }
@@ -236,6 +245,15 @@ pub enum ConfigError {
         /// The cap.
         cap: Duration,
     },
+    /// `mqtts://` without TLS material.
+    #[error(
+        "the broker's URL is mqtts://, and no authority says whom to trust: give the certificate of the one \
+         that signed the broker's"
+    )]
+    NoAuthorities,
+    /// TLS material without `mqtts://`.
+    #[error("authorities or a client certificate are given, and the broker's URL is mqtt://: write mqtts://")]
+    TlsUnused,
     /// Two different user names.
     #[error("the broker's URL names the user `{in_url}`, the credentials `{given}`: leave one of them out")]
     TwoUsers {

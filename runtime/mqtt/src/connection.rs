@@ -9,10 +9,12 @@ use std::time::Duration;
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions,
-    Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, TlsError,
+    Transport,
 };
 
 use crate::config::{LinkConfig, Message};
+use crate::tls;
 
 /// Requests that the client holds before the poll task takes them. Small: our ledger is the queue.
 const REQUEST_CAPACITY: usize = 16;
@@ -65,6 +67,8 @@ pub(crate) enum Signal {
 pub(crate) enum Failure {
     /// The broker answered, and refuses us.
     Refused(String),
+    /// TLS with it failed.
+    Untrusted(String),
     /// It could not be reached, or the connection broke.
     Lost(String),
 }
@@ -76,7 +80,7 @@ impl Failure {
 
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Failure::Refused(reason) | Failure::Lost(reason) => reason,
+            Failure::Refused(reason) | Failure::Untrusted(reason) | Failure::Lost(reason) => reason,
         }
     }
 }
@@ -136,7 +140,10 @@ impl Connection {
 }
 
 fn options(config: &LinkConfig) -> MqttOptions {
-    let mut options = MqttOptions::new(&config.client_id, config.broker.host(), config.broker.port());
+    let mut options = MqttOptions::new(&config.client_id, host(config), config.broker.port());
+    if let Some(tls) = &config.tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.config())));
+    }
     options
         .set_keep_alive(Duration::from_secs(config.keep_alive.as_secs()))
         .set_clean_session(true)
@@ -164,6 +171,14 @@ fn options(config: &LinkConfig) -> MqttOptions {
         });
     }
     options
+}
+
+/// The host as the client library wants it. With TLS it is the name in the certificate as well, where an
+/// IPv6 address has no brackets; the resolver takes it in either way.
+fn host(config: &LinkConfig) -> &str {
+    let host = config.broker.host();
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if config.tls.is_some() { address.unwrap_or(host) } else { host }
 }
 
 fn incoming(packet: Packet) -> Result<Signal, Failure> {
@@ -220,10 +235,11 @@ fn sent(outgoing: &Outgoing) -> Result<Signal, Failure> {
 fn failure(error: &ConnectionError) -> Failure {
     match error {
         ConnectionError::ConnectionRefused(code) => Failure::Refused(refusal(*code).to_owned()),
-        ConnectionError::Io(error) => Failure::lost(error.to_string()),
+        ConnectionError::Tls(TlsError::Io(error)) | ConnectionError::Io(error) => io_failure(error),
+        ConnectionError::Tls(error) => Failure::Untrusted(error.to_string()),
         ConnectionError::MqttState(
             StateError::Io(error) | StateError::Deserialization(CodecError::Io(error)),
-        ) => Failure::lost(error.to_string()),
+        ) => io_failure(error),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             Failure::lost("the broker closed the connection")
         }
@@ -242,6 +258,15 @@ fn failure(error: &ConnectionError) -> Failure {
         }
         ConnectionError::NotConnAck(_) => Failure::lost("the broker answered CONNECT with another packet"),
         ConnectionError::RequestsDone => Failure::lost("the client ended"),
+    }
+}
+
+/// TLS speaks through errors of the socket; with TLS 1.3 a broker refuses our certificate only after
+/// the handshake.
+fn io_failure(error: &std::io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => Failure::Untrusted(tls::handshake_failure(error)),
+        None => Failure::lost(error.to_string()),
     }
 }
 

@@ -9,7 +9,8 @@
 //!   dropped and a new one built after a back-off with full jitter.
 //! - **Nothing comes in that was not asked for.** A message on no topic of ours, or larger than its
 //!   subscription allows, is dropped before it is queued, and counted.
-//! - **No secret is shown.** No `Debug`, error or log line holds a password.
+//! - **`mqtts://` is TLS with authorities that somebody chose**, and nothing turns its checks off.
+//! - **No secret is shown.** No `Debug`, error or log line holds a password or a key.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), dunlin_mqtt::LinkError> {
@@ -43,6 +44,7 @@ mod ledger;
 mod link;
 mod shared;
 mod supervisor;
+mod tls;
 mod topic;
 mod url;
 
@@ -52,5 +54,6 @@ pub use link::{
     Counters, Event, Events, Link, LinkError, PUBLISH_WINDOW, PendingPublish, Subscription, connect,
     connect_once,
 };
+pub use tls::{ClientCertificate, TimeFloor, Tls, TlsError};
 pub use topic::TopicError;
 pub use url::{BrokerUrl, UrlError};

@@ -44,6 +44,12 @@ pub enum Event {
     /// The broker accepted a connection. Subscriptions are being renewed; what was published while the
     /// link was down and is not retained was missed.
     Connected,
+    /// The broker that accepted the connection has a certificate that is not valid yet by our clock: the
+    /// clock is behind. Follows [`Event::Connected`].
+    ClockBehind {
+        /// From when the certificate is valid, in seconds since 1970.
+        certificate_from_unix_s: u64,
+    },
     /// The connection ended, or an attempt to connect failed.
     Disconnected {
         /// Why, in words.
@@ -95,8 +101,8 @@ pub fn connect(config: LinkConfig) -> Result<(Link, Events), LinkError> {
 /// jitter, and the first failure is the result. The first event is [`Event::Connected`].
 ///
 /// # Errors
-/// As [`connect`]; [`LinkError::Refused`] if the broker refuses; [`LinkError::Unreachable`] if it cannot be
-/// reached, or does not answer within `patience`.
+/// As [`connect`]; [`LinkError::Refused`] if the broker refuses; [`LinkError::Untrusted`] if TLS with it
+/// fails; [`LinkError::Unreachable`] if it cannot be reached, or does not answer within `patience`.
 pub async fn connect_once(mut config: LinkConfig, patience: Duration) -> Result<(Link, Events), LinkError> {
     config.first_connect_jitter = Duration::ZERO;
     config.connect_timeout = config.connect_timeout.min(patience.max(Duration::from_millis(1)));
@@ -106,6 +112,7 @@ pub async fn connect_once(mut config: LinkConfig, patience: Duration) -> Result<
     match outcome.await {
         Ok(Ok(())) => Ok((link, events)),
         Ok(Err(Failure::Refused(reason))) => Err(LinkError::Refused { broker, reason }),
+        Ok(Err(Failure::Untrusted(reason))) => Err(LinkError::Untrusted { broker, reason }),
         Ok(Err(Failure::Lost(reason))) => Err(LinkError::Unreachable { broker, reason }),
         Err(_) => Err(LinkError::Closed),
     }
@@ -328,6 +335,14 @@ pub enum LinkError {
         /// What was seen.
         reason: String,
     },
+    /// TLS with the broker failed; nothing was sent to it.
+    #[error("no connection to the broker at {broker}: {reason}")]
+    Untrusted {
+        /// Its address, without a password.
+        broker: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The broker refused the connection.
     #[error("the broker at {broker} refused the connection: {reason}")]
     Refused {
@@ -349,6 +364,7 @@ impl Coded for LinkError {
             LinkError::SubscriptionRefused { .. } => code::link::SUBSCRIPTION_REFUSED,
             LinkError::Closed => code::link::LINK_CLOSED,
             LinkError::Unreachable { .. } => code::link::BROKER_UNREACHABLE,
+            LinkError::Untrusted { .. } => code::link::BROKER_UNTRUSTED,
             LinkError::Refused { .. } => code::link::BROKER_REFUSED,
         }
     }

@@ -17,6 +17,7 @@ use crate::config::LinkConfig;
 use crate::connection::{Connection, Failure, Sender};
 use crate::link::Event;
 use crate::shared::Shared;
+use crate::tls::Tls;
 
 /// How long a goodbye may take. Longer only delays the caller: the will is then published, once too often.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,7 +114,8 @@ async fn one_connection(
     goodbyes: &mut mpsc::UnboundedReceiver<Goodbye>,
 ) -> Outcome {
     let (sender, connection) = Connection::prepare(config);
-    let mut polling = tokio::spawn(poll(connection, Arc::clone(shared), config.connect_timeout));
+    let mut polling =
+        tokio::spawn(poll(connection, Arc::clone(shared), config.connect_timeout, config.tls.clone()));
     let outcome = tokio::select! {
         biased;
         failure = ended(&mut polling) => return Outcome::Failed(failure),
@@ -148,14 +150,23 @@ async fn ended(polling: &mut JoinHandle<Failure>) -> Failure {
 }
 
 /// Connects and takes in what comes. Awaits nothing but the connection.
-async fn poll(mut connection: Connection, shared: Arc<Shared>, connect_timeout: Duration) -> Failure {
+async fn poll(
+    mut connection: Connection,
+    shared: Arc<Shared>,
+    connect_timeout: Duration,
+    tls: Option<Tls>,
+) -> Failure {
     let mut next = match timeout(connect_timeout, connection.next()).await {
         Ok(first) => first,
         Err(_) => return Failure::lost(format!("no answer to CONNECT within {connect_timeout:?}")),
     };
+    let mut certificate_from_unix_s = tls.and_then(|tls| tls.take_ahead());
     loop {
         if let Err(failure) = next.and_then(|signal| shared.handle(signal)) {
             return failure;
+        }
+        if let Some(certificate_from_unix_s) = certificate_from_unix_s.take() {
+            shared.emit(Event::ClockBehind { certificate_from_unix_s });
         }
         next = connection.next().await;
     }

@@ -1,4 +1,4 @@
-//! Where the broker is: `mqtt://[user@]host[:port]`, and nothing else.
+//! Where the broker is: `mqtt[s]://[user@]host[:port]`, and nothing else.
 //!
 //! A password in the URL is refused, because URLs are shown in process lists, logs and histories; and no
 //! error repeats the text it refuses, because it might hold one.
@@ -10,12 +10,15 @@ use dunlin_core::code::{self, Code, Coded};
 
 /// The port of MQTT without TLS, registered with IANA.
 const DEFAULT_PORT: u16 = 1883;
+/// The port of MQTT over TLS, registered with IANA.
+const DEFAULT_TLS_PORT: u16 = 8883;
 /// A DNS name has at most 253 characters (RFC 1035, 2.3.4).
 const MAX_HOST_BYTES: usize = 253;
 
 /// The address of a broker. Parsing what [`Display`](fmt::Display) writes gives the same value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BrokerUrl {
+    tls: bool,
     user: Option<String>,
     /// A name, an IPv4 address, or an IPv6 address in brackets.
     host: String,
@@ -23,6 +26,11 @@ pub struct BrokerUrl {
 }
 
 impl BrokerUrl {
+    /// Whether the scheme is `mqtts`.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// The user name, if the URL has one.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -46,13 +54,13 @@ impl From<std::net::SocketAddr> for BrokerUrl {
             std::net::IpAddr::V4(ip) => ip.to_string(),
             std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        BrokerUrl { user: None, host, port: address.port() }
+        BrokerUrl { tls: false, user: None, host, port: address.port() }
     }
 }
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mqtt://")?;
+        f.write_str(if self.tls { "mqtts://" } else { "mqtt://" })?;
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
@@ -65,11 +73,11 @@ impl FromStr for BrokerUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "mqtt" => {}
-            "mqtts" | "ssl" | "tls" | "wss" => return Err(UrlError::Tls),
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" => false,
+            "mqtts" => true,
             _ => return Err(UrlError::Scheme),
-        }
+        };
         let (user, address) = match rest.rsplit_once('@') {
             Some((user, address)) => (Some(parse_user(user)?), address),
             None => (None, rest),
@@ -79,7 +87,8 @@ impl FromStr for BrokerUrl {
             return Err(UrlError::Path);
         }
         let (host, port) = split_port(address)?;
-        Ok(BrokerUrl { user, host: parse_host(host)?, port })
+        let port = port.unwrap_or(if tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT });
+        Ok(BrokerUrl { tls, user, host: parse_host(host)?, port })
     }
 }
 
@@ -95,14 +104,14 @@ fn parse_user(user: &str) -> Result<String, UrlError> {
 }
 
 /// Splits at the port's colon, which in an IPv6 address stands after the bracket.
-fn split_port(address: &str) -> Result<(&str, u16), UrlError> {
+fn split_port(address: &str) -> Result<(&str, Option<u16>), UrlError> {
     let after_bracket = address.rfind(']').map_or(0, |at| at + 1);
     let Some(colon) = address[after_bracket..].find(':') else {
-        return Ok((address, DEFAULT_PORT));
+        return Ok((address, None));
     };
     let (host, port) = address.split_at(after_bracket + colon);
     match port[1..].parse::<u16>() {
-        Ok(port) if port != 0 => Ok((host, port)),
+        Ok(port) if port != 0 => Ok((host, Some(port))),
         Ok(_) | Err(_) => Err(UrlError::Port),
     }
 }
@@ -122,14 +131,9 @@ fn parse_host(host: &str) -> Result<String, UrlError> {
 /// A URL that is not a broker's. None of the variants repeats the text: it might hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not `mqtt://`.
-    #[error("a broker's URL starts with mqtt://, as in mqtt://broker.example:1883")]
+    /// Neither `mqtt://` nor `mqtts://`.
+    #[error("a broker's URL starts with mqtts:// or mqtt://, as in mqtts://broker.example:8883")]
     Scheme,
-    /// `mqtts://` and the like.
-    #[error(
-        "TLS is not in this version: use mqtt:// over a network that you trust, or a tunnel on this host"
-    )]
-    Tls,
     /// `user:password@host`.
     #[error(
         "a password does not belong into the broker's URL, where logs and process lists show it: \
@@ -157,7 +161,6 @@ pub enum UrlError {
 impl Coded for UrlError {
     fn code(&self) -> Code {
         match self {
-            UrlError::Tls => code::link::TLS_UNSUPPORTED,
             UrlError::Password => code::link::BROKER_URL_PASSWORD,
             UrlError::Scheme | UrlError::User | UrlError::Host | UrlError::Port | UrlError::Path => {
                 code::link::BROKER_URL
@@ -180,6 +183,8 @@ mod tests {
             ("mqtt://ann@b_1.example:99", "mqtt://ann@b_1.example:99"),
             ("mqtt://[::1]:5000", "mqtt://[::1]:5000"),
             ("mqtt://[0:0::1]", "mqtt://[::1]:1883"),
+            ("mqtts://broker.example", "mqtts://broker.example:8883"),
+            ("MQTTS://ann@[::1]:1", "mqtts://ann@[::1]:1"),
         ] {
             let url: BrokerUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), shown);
@@ -192,7 +197,8 @@ mod tests {
         for (text, error) in [
             ("localhost:1883", UrlError::Scheme),
             ("http://localhost", UrlError::Scheme),
-            ("mqtts://localhost", UrlError::Tls),
+            ("wss://localhost", UrlError::Scheme),
+            ("mqtts:localhost", UrlError::Scheme),
             ("mqtt://ann:secret@host", UrlError::Password),
             ("mqtt://ann:se@cret@host", UrlError::Password),
             ("mqtt://@host", UrlError::User),
@@ -216,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_and_what_is_read_round_trips(text in "(mqtt://)?[a-z0-9:@/\\[\\].%é-]{0,40}") {
+        fn any_text_is_read_or_refused_and_what_is_read_round_trips(text in "(mqtts?://)?[a-z0-9:@/\\[\\].%é-]{0,40}") {
             if let Ok(url) = text.parse::<BrokerUrl>() {
                 prop_assert_eq!(url.to_string().parse::<BrokerUrl>(), Ok(url));
             }

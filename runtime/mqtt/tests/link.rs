@@ -274,7 +274,10 @@ async fn a_subscription_that_is_refused_after_a_reconnect_is_a_failed_connection
                 {
                     return;
                 }
-                Event::Connected | Event::Disconnected { .. } | Event::Received(_) => {}
+                Event::Connected
+                | Event::ClockBehind { .. }
+                | Event::Disconnected { .. }
+                | Event::Received(_) => {}
             }
         }
     };

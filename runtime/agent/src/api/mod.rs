@@ -7,12 +7,13 @@
 //! GET  /v2/models/NAME             inputs, outputs, version, release
 //! GET  /v2/models/NAME/ready       {"ready":true} while it serves, else 503
 //! POST /v2/models/NAME/infer       tensors in, tensors out
+//! GET  /dunlin/v1/device           the device: connection, clock, freshness, alarms; not of the protocol
 //! ```
 //!
 //! Every error is `{"error": "...", "code": "..."}` with a stable code. The API has no accounts: whoever
 //! may run a process on the device may use it, and nobody else can. Connections, headers, bodies and
 //! waiting times are bounded; requests that name a foreign host or come from a web page are refused.
-//! It knows the models only through [`DataPlane`].
+//! It knows the models only through [`DataPlane`], and of the device what control tells it.
 //!
 //! **The bound on a body** is what the model's inputs need in JSON at worst: 16 KiB, and for each
 //! element of the most samples that a request may hold 32 bytes (types of 32 and 64 bits) or 16 (smaller
@@ -20,6 +21,7 @@
 
 mod body;
 mod datatype;
+mod device;
 mod elements;
 mod error;
 mod host;
@@ -33,6 +35,7 @@ use std::time::Duration;
 use dunlin_core::code::{self, Code, Coded};
 
 use crate::data::DataPlane;
+pub use device::{Alarm, DeviceStatus, StatusReceiver};
 
 /// What the API may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +80,13 @@ impl Api {
     ///
     /// # Errors
     /// Another process listens there, or it is no address of this host or not a loopback address.
-    pub async fn start(config: ApiConfig, data: DataPlane) -> Result<Api, ListenError> {
+    pub async fn start(
+        config: ApiConfig,
+        data: DataPlane,
+        status: StatusReceiver,
+    ) -> Result<Api, ListenError> {
         let ApiConfig { listen, max_connections, max_body_bytes } = config;
-        let router = route::router(data, max_body_bytes);
+        let router = route::router(data, status, max_body_bytes);
         Ok(Api { server: server::Server::start(listen, max_connections, router).await? })
     }
 

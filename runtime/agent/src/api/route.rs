@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
 
+use super::device::{DeviceStatus, StatusReceiver};
 use super::error::ApiError;
 use super::{body, datatype, host, reply};
 use crate::data::{DataError, DataPlane, Description, Infer};
@@ -26,11 +27,12 @@ const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     data: DataPlane,
+    status: StatusReceiver,
     max_body_bytes: usize,
 }
 
 /// All paths, behind the check of the host.
-pub(super) fn router(data: DataPlane, max_body_bytes: usize) -> Router {
+pub(super) fn router(data: DataPlane, status: StatusReceiver, max_body_bytes: usize) -> Router {
     Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(live))
@@ -38,15 +40,20 @@ pub(super) fn router(data: DataPlane, max_body_bytes: usize) -> Router {
         .route("/v2/models/{model}", get(model))
         .route("/v2/models/{model}/ready", get(model_ready))
         .route("/v2/models/{model}/infer", post(infer))
+        .route("/dunlin/v1/device", get(device))
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(middleware::from_fn(host::only_local))
-        .with_state(Api { data, max_body_bytes })
+        .with_state(Api { data, status, max_body_bytes })
 }
 
 async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
     let models = api.data.list().await?.into_iter().map(|known| known.model.to_string()).collect();
     Ok(Json(reply::Server { name: "dunlin", version: env!("CARGO_PKG_VERSION"), extensions: [], models }))
+}
+
+async fn device(State(api): State<Api>) -> Json<DeviceStatus> {
+    Json(api.status.borrow().clone())
 }
 
 async fn live() -> Json<reply::Live> {

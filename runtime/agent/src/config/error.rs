@@ -40,6 +40,23 @@ pub enum ConfigError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Somebody else can write the configuration.
+    #[error(
+        "{0} has mode {mode:o} and belongs to user {owner}; it must belong to root or to the user of the \
+         agent, and others must not write it: chmod o-w {0}",
+        path.display()
+    )]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The user id of its owner.
+        owner: u32,
+    },
+    /// The files for TLS do not hold what it needs.
+    #[error(transparent)]
+    Tls(#[from] dunlin_mqtt::TlsError),
     /// The configuration cannot be written as TOML.
     #[error("the configuration cannot be written as TOML: {0}")]
     Render(String),
@@ -51,6 +68,8 @@ impl Coded for ConfigError {
             ConfigError::File { .. } => code::agent::CONFIG_FILE,
             ConfigError::Text { .. } | ConfigError::Render(_) => code::agent::CONFIG_INVALID,
             ConfigError::SecretMode { .. } => code::agent::SECRET_MODE,
+            ConfigError::Writable { .. } => code::agent::CONFIG_WRITABLE,
+            ConfigError::Tls(error) => error.code(),
         }
     }
 }
@@ -62,9 +81,11 @@ impl ConfigError {
             ConfigError::Text { line, key, problem, .. } => {
                 ConfigError::Text { path: Some(file.to_path_buf()), line, key, problem }
             }
-            other @ (ConfigError::File { .. } | ConfigError::SecretMode { .. } | ConfigError::Render(_)) => {
-                other
-            }
+            other @ (ConfigError::File { .. }
+            | ConfigError::SecretMode { .. }
+            | ConfigError::Writable { .. }
+            | ConfigError::Tls(_)
+            | ConfigError::Render(_)) => other,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dunlin_mqtt::Secret;
@@ -44,6 +44,24 @@ pub(super) fn check_secret(path: &Path, key: &'static str) -> Result<(), ConfigE
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(ConfigError::SecretMode { key, path: path.to_path_buf(), mode });
+    }
+    Ok(())
+}
+
+/// A private key in PEM.
+pub(super) fn read_key(path: &Path) -> Result<Secret, ConfigError> {
+    check_secret(path, "broker.certificate_key_file")?;
+    Ok(Secret::new(read_text(path)?))
+}
+
+/// Refuses a configuration that somebody else can write: who writes it chooses the broker, the root of
+/// trust and the folder of the state.
+pub(super) fn check_config(path: &Path) -> Result<(), ConfigError> {
+    let metadata = fs::metadata(path).map_err(failed(path))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let (owner, me) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if mode & 0o002 != 0 || (owner != me && owner != 0) {
+        return Err(ConfigError::Writable { path: path.to_path_buf(), mode, owner });
     }
     Ok(())
 }

@@ -87,7 +87,84 @@ fn no_error_repeats_a_password() {
 fn a_password_needs_a_user() {
     let (line, key, problem) = error_of(&format!("{SMALL}password_file = \"password\"\n"));
     assert_eq!((line, key.as_str()), (6, "broker.password_file"));
-    assert!(problem.contains("mqtt://user@host"), "{problem}");
+    assert!(problem.contains("mqtts://user@host"), "{problem}");
+}
+
+#[test]
+fn keys_of_tls_go_with_mqtts_and_with_each_other() {
+    let tls = SMALL.replace("mqtt://", "mqtts://");
+    for (text, key, wanted) in [
+        (tls.clone(), "broker.url", "broker.ca_file"),
+        (format!("{SMALL}ca_file = \"ca.pem\"\n"), "broker.ca_file", "mqtts://"),
+        (format!("{SMALL}certificate_file = \"c.pem\"\n"), "broker.certificate_file", "mqtts://"),
+        (
+            format!("{tls}ca_file = \"ca.pem\"\ncertificate_file = \"c.pem\"\n"),
+            "broker.certificate_file",
+            "broker.certificate_key_file",
+        ),
+        (
+            format!("{tls}ca_file = \"ca.pem\"\ncertificate_key_file = \"c.key\"\n"),
+            "broker.certificate_key_file",
+            "broker.certificate_file",
+        ),
+    ] {
+        let (_, found, problem) = error_of(&text);
+        assert_eq!(found, key, "{text}");
+        assert!(problem.contains(wanted), "{problem}");
+    }
+}
+
+#[test]
+fn what_tls_needs_is_read_from_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let set = |name: &str, content: &str, mode| {
+        std::fs::write(path(name), content).unwrap();
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let certified = rcgen::generate_simple_self_signed(["press-12".to_owned()]).unwrap();
+    let text = SMALL.replace("mqtt://", "mqtts://")
+        + "ca_file = \"ca.pem\"\ncertificate_file = \"c.pem\"\ncertificate_key_file = \"c.key\"\n";
+    set("agent.toml", &text, 0o644);
+    set("device.key", "00", 0o600);
+    set("ca.pem", &certified.cert.pem(), 0o644);
+    set("c.pem", &certified.cert.pem(), 0o644);
+    set("c.key", &certified.signing_key.serialize_pem(), 0o644);
+    let error = Config::load(&path("agent.toml")).unwrap_err();
+    assert!(error.to_string().starts_with("broker.certificate_key_file: "), "{error}");
+    set("c.key", &certified.signing_key.serialize_pem(), 0o600);
+    let config = Config::load(&path("agent.toml")).unwrap();
+    let link = || config.link("press-12", TimeFloor::new(0));
+    assert!(link().unwrap().tls.is_some() && link().unwrap().validate().is_ok());
+    // Read anew at each start of a link, and checked again.
+    set("c.key", &certified.signing_key.serialize_pem(), 0o640);
+    assert_eq!(link().unwrap_err().code().id, "secret-file-mode");
+    set("c.key", "not a key", 0o600);
+    assert_eq!(link().unwrap_err().code().id, "tls-material");
+    set("c.key", &certified.signing_key.serialize_pem(), 0o600);
+    set("ca.pem", "nobody", 0o644);
+    assert_eq!(link().unwrap_err().code().id, "tls-material");
+}
+
+/// Row 71 of SECURITY.md.
+#[test]
+fn a_configuration_that_others_can_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, SMALL).unwrap();
+    std::fs::write(folder.path().join("device.key"), "00").unwrap();
+    std::fs::set_permissions(folder.path().join("device.key"), std::fs::Permissions::from_mode(0o600))
+        .unwrap();
+    for (mode, refused) in [(0o600, false), (0o664, false), (0o602, true), (0o666, true), (0o777, true)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        match Config::load(&file) {
+            Ok(_) => assert!(!refused, "{mode:o}"),
+            Err(error) => {
+                assert_eq!((error.code().id, refused), ("config-file-writable", true), "{mode:o}: {error}");
+                assert!(error.to_string().contains("chmod o-w"), "{error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -131,10 +208,8 @@ fn every_part_of_the_agent_gets_its_settings() {
     let transfer = config.transfer();
     assert_eq!((transfer.window, transfer.chunk_timeout_ms), (8, 10_000));
     assert_eq!((config.api().max_connections, config.api().max_body_bytes), (256, 16_777_216));
-    let mut open = config;
-    open.broker.password_file = None;
-    let link = open.link("plant-press-12").unwrap();
-    assert!(link.validate().is_ok() && link.credentials.is_none());
+    let link = Config::parse(SMALL).unwrap().link("plant-press-12", TimeFloor::new(0)).unwrap();
+    assert!(link.validate().is_ok() && link.credentials.is_none() && link.tls.is_none());
     assert_eq!(
         (link.keep_alive, link.first_connect_jitter),
         (Duration::from_secs(30), Duration::from_secs(30))

@@ -4,7 +4,9 @@ use dunlin_abi::ABI_VERSION;
 use dunlin_core::Digest;
 use dunlin_core::code::Code;
 use dunlin_core::telemetry::{BootId, Clock, EventRecord, Header, Presence, PresenceState, SCHEMA};
-use dunlin_core::update::{self, Device, Now, Occurrence, Subject};
+use dunlin_core::update::{self, Device, Now, Occurrence, Standing, Subject};
+
+use crate::api::{Alarm, DeviceStatus};
 
 /// What every record starts with; the outbox gives the sequence.
 pub(super) fn header(device: &Device, boot: BootId, now: Now, seq: u64) -> Header {
@@ -15,11 +17,37 @@ pub(super) fn header(device: &Device, boot: BootId, now: Now, seq: u64) -> Heade
         boot,
         seq,
         time_unix_s: now.wall_unix_s,
-        clock: match device.clock(now) {
-            update::Clock::Unset => Clock::Unset,
-            update::Clock::Bounded => Clock::Bounded,
-            update::Clock::Attested => Clock::Attested,
-        },
+        clock: clock(device, now),
+    }
+}
+
+fn clock(device: &Device, now: Now) -> Clock {
+    match device.clock(now) {
+        update::Clock::Unset => Clock::Unset,
+        update::Clock::Bounded => Clock::Bounded,
+        update::Clock::Attested => Clock::Attested,
+    }
+}
+
+/// What the local API tells of the device.
+pub(super) fn status(device: &Device, connected: bool, now: Now) -> DeviceStatus {
+    let (identity, freshness) = (device.identity(), device.freshness(now));
+    let alarm = |standing: Standing| Alarm {
+        code: standing.code.id,
+        about: standing.what.to_string(),
+        detail: standing.detail,
+    };
+    DeviceStatus {
+        fleet: identity.fleet.to_string(),
+        device: identity.device.to_string(),
+        channel: device.state().channel.to_string(),
+        runtime: super::RUNTIME_VERSION,
+        connected,
+        clock: clock(device, now),
+        root_version: device.root().version(),
+        deployment_age_s: freshness.deployment_age_s,
+        proven_age_s: freshness.proven_age_s,
+        alarms: device.standing(now).into_iter().map(alarm).collect(),
     }
 }
 

@@ -10,6 +10,7 @@ use dunlin_core::update::{Event, Occurrence};
 use super::{Control, moment, record};
 use crate::data::{Interval, Phase};
 use crate::error::AgentError;
+use crate::telemetry::Condition;
 
 impl Control {
     /// Tells the device what releases in trial have done since it was told last.
@@ -42,9 +43,13 @@ impl Control {
         let now = moment(self.epoch)?;
         self.reported = Instant::now();
         let (device, boot) = (&self.device, self.boot);
+        let mut alarms: Vec<String> =
+            device.standing(now).iter().map(|standing| standing.code.id.to_string()).collect();
+        alarms.dedup();
         let dropped = self.outbox.dropped();
+        let condition = Condition { dropped, freshness: device.freshness(now), alarms };
         let header = |_| record::header(device, boot, now, 0);
-        let report = self.reporter.report(self.reported, &observations, dropped, header);
+        let report = self.reporter.report(self.reported, &observations, condition, header);
         let (health, drifts, events) = (report.health, report.drift, report.events);
         self.push(|_, header| Health { header, ..health })?;
         for drift in drifts {
@@ -75,6 +80,13 @@ impl Control {
         if let Err(error) = told {
             tracing::error!(code = %error.code(), "an event is lost: {error}");
         }
+    }
+
+    /// Keeps what the local API tells of the device up to date.
+    pub(super) fn tell_status(&self) -> Result<(), AgentError> {
+        let now = moment(self.epoch)?;
+        self.status.send_replace(record::status(&self.device, self.presence.is_connected(), now));
+        Ok(())
     }
 
     pub(super) fn say_online(&mut self) -> Result<(), AgentError> {

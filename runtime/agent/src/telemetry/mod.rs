@@ -14,8 +14,20 @@ use dunlin_core::drift::{DriftState, DriftVerdict};
 use dunlin_core::id::ModelName;
 use dunlin_core::telemetry::{Drift, Dropped, EventRecord, Header, Health, ModelHealth};
 use dunlin_core::topic::TelemetryClass;
+use dunlin_core::update::Freshness;
 
 use crate::data::{DriftObservation, Observation, Phase};
+
+/// What the device itself adds to a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Records that were dropped unsent.
+    pub dropped: Dropped,
+    /// How old its knowledge of what the fleet wants is.
+    pub freshness: Freshness,
+    /// The codes of the alarms that stand.
+    pub alarms: Vec<String>,
+}
 
 /// The records of one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +62,7 @@ impl Reporter {
         &mut self,
         now: Instant,
         observations: &[Observation],
-        dropped: Dropped,
+        condition: Condition,
         mut header: impl FnMut(TelemetryClass) -> Header,
     ) -> Report {
         let interval = now.saturating_duration_since(self.reported);
@@ -61,7 +73,10 @@ impl Reporter {
                 uptime_s: now.saturating_duration_since(self.started).as_secs(),
                 interval_s: whole_seconds(interval),
                 memory_bytes: memory::resident_bytes().unwrap_or(0),
-                dropped,
+                deployment_age_s: condition.freshness.deployment_age_s,
+                proven_age_s: condition.freshness.proven_age_s,
+                alarms: condition.alarms,
+                dropped: condition.dropped,
                 models: observations.iter().map(model_health).collect(),
             },
             drift: Vec::new(),

@@ -19,6 +19,11 @@ fn header(seq: &mut u64) -> Header {
     }
 }
 
+fn quiet() -> Condition {
+    let freshness = Freshness { deployment_age_s: None, proven_age_s: None };
+    Condition { dropped: Dropped::default(), freshness, alarms: Vec::new() }
+}
+
 fn observed(state: DriftState, samples: u64) -> Observation {
     let mut counters = Counters::default();
     counters.answered(3);
@@ -50,7 +55,11 @@ fn health_tells_what_was_observed() {
     let mut seq = 0;
     let now = start + Duration::from_millis(30_020);
     let dropped = Dropped { drift: 2, ..Dropped::default() };
-    let report = reporter.report(now, &[observed(DriftState::Warming, 3)], dropped, |_| header(&mut seq));
+    let freshness = Freshness { deployment_age_s: Some(90), proven_age_s: None };
+    let condition = Condition { dropped, freshness, alarms: vec!["root-expired".into()] };
+    let report = reporter.report(now, &[observed(DriftState::Warming, 3)], condition, |_| header(&mut seq));
+    assert_eq!((report.health.deployment_age_s, report.health.proven_age_s), (Some(90), None));
+    assert_eq!(report.health.alarms, ["root-expired"]);
     assert_eq!((report.health.uptime_s, report.health.interval_s), (30, 30));
     assert!(report.health.memory_bytes > 1 << 20);
     assert_eq!(report.health.dropped, dropped);
@@ -68,8 +77,7 @@ fn a_change_of_the_drift_state_is_told_once() {
     let mut reporter = Reporter::new(start);
     let mut seq = 0;
     let mut told = |state, samples| {
-        let report =
-            reporter.report(start, &[observed(state, samples)], Dropped::default(), |_| header(&mut seq));
+        let report = reporter.report(start, &[observed(state, samples)], quiet(), |_| header(&mut seq));
         (report.drift.len(), report.events.into_iter().map(|event| event.event).collect::<Vec<_>>())
     };
     assert_eq!(told(DriftState::Stable, 100), (1, vec![]));
@@ -85,7 +93,7 @@ fn a_release_that_was_unloaded_is_forgotten() {
     let start = Instant::now();
     let mut reporter = Reporter::new(start);
     let mut seq = 0;
-    reporter.report(start, &[observed(DriftState::Drift, 1)], Dropped::default(), |_| header(&mut seq));
-    reporter.report(start, &[], Dropped::default(), |_| header(&mut seq));
+    reporter.report(start, &[observed(DriftState::Drift, 1)], quiet(), |_| header(&mut seq));
+    reporter.report(start, &[], quiet(), |_| header(&mut seq));
     assert!(reporter.states.is_empty());
 }

@@ -98,6 +98,9 @@ pub(super) struct Signing {
     /// How many days a deployment may be installed; what runs is never stopped by it
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     valid_days: u32,
+    /// Sign, keep and publish nothing, and say what would be
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -105,7 +108,15 @@ pub(super) struct Signing {
 
 impl Signing {
     pub(super) fn terms(&self) -> Terms {
-        Terms { validity_s: seconds(self.valid_days), now_unix_s: show::now_unix_s() }
+        let (validity_s, now_unix_s) = (seconds(self.valid_days), show::now_unix_s());
+        Terms { dry_run: self.dry_run, validity_s, now_unix_s }
+    }
+
+    /// What follows is what would be.
+    pub(super) fn say_if_dry(&self) {
+        if self.dry_run {
+            println!("dry run, nothing is signed or published; this is what would be:");
+        }
     }
 }
 
@@ -157,6 +168,7 @@ fn renew(signing: &Signing, which: Which) -> Outcome {
             "device_list": renewal.device_list, "deployments": deployments, "untouched": untouched,
         }));
     }
+    signing.say_if_dry();
     if let Some(sequence) = renewal.device_list {
         println!("device list signed again (sequence {sequence})");
     }
@@ -196,6 +208,7 @@ fn deploy(arguments: &Deploy) -> Outcome {
         return show::json(&serde_json::json!({ "digest": deployed.digest, "deployment": deployment }));
     }
     let (model, version) = (&release.model, &release.version);
+    arguments.signing.say_if_dry();
     let what = if arguments.remove { format!("removes {model}") } else { format!("runs {model} {version}") };
     println!("{} {what} (sequence {})", deployment.audience, deployment.sequence);
     Ok(())

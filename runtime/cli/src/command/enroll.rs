@@ -90,9 +90,16 @@ struct Enroll {
 struct Terms {
     #[command(flatten)]
     fleet: FleetArgument,
-    /// The broker that the device connects to: mqtt://HOST[:PORT]
+    /// The broker that the device connects to: mqtts://HOST[:PORT], or mqtt:// without TLS
     #[arg(long, value_name = "URL")]
     broker: BrokerUrl,
+    /// With mqtts://: the authority that signed the broker's certificate, in PEM; goes into the bundle
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The device shows the broker a certificate: your own authority issues client.pem and client.key, and
+    /// you put them beside the configuration
+    #[arg(long, requires = "ca")]
+    client_certificate: bool,
     /// The folder to write, or of the folders to write; those must not be there yet
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -114,18 +121,18 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             let bytes = on_file("read", &request, std::fs::read(&request))?;
             let request = KeyRequest::parse(&bytes)?;
             let out = terms.output.clone();
-            enroll(&terms, vec![terms.request(request.device, channel, out, Some(request.public))])
+            enroll(&terms, vec![terms.request(request.device, channel, out, Some(request.public))?])
         }
         (None, Some(Enroll { device: Some(device), batch: None, terms, channel: Some(channel) })) => {
             let out = terms.output.clone();
-            enroll(&terms, vec![terms.request(device, channel, out, None)])
+            enroll(&terms, vec![terms.request(device, channel, out, None)?])
         }
         (None, Some(Enroll { batch: Some(path), terms, .. })) => {
             let requests = enroll::read_batch(&path)?.into_iter().map(|(device, channel)| {
                 let out = terms.output.join(device.as_str());
                 terms.request(device, channel, out, None)
             });
-            enroll(&terms, requests.collect())
+            enroll(&terms, requests.collect::<Outcome<_>>()?)
         }
         (None, _) => Err(Failure::usage("name the device and its channel, or give --batch FILE.csv")),
     }
@@ -138,17 +145,20 @@ impl Terms {
         channel: ChannelId,
         out: PathBuf,
         public: Option<PublicKey>,
-    ) -> EnrollRequest {
-        EnrollRequest {
+    ) -> Outcome<EnrollRequest> {
+        let authority = self.ca.as_ref().map(|ca| on_file("read", ca, std::fs::read(ca))).transpose()?;
+        Ok(EnrollRequest {
             device,
             channel,
             broker: self.broker.clone(),
+            authority,
+            client_certificate: self.client_certificate,
             listen: self.listen,
             out,
             public,
             first_connect_jitter_s: self.first_connect_jitter_s,
             now_unix_s: show::now_unix_s(),
-        }
+        })
     }
 }
 
@@ -185,6 +195,9 @@ fn enroll(terms: &Terms, requests: Vec<EnrollRequest>) -> Outcome {
     for (request, entry) in requests.iter().zip(&entries) {
         println!("device {} of channel {}: {}", entry.id, entry.channel, request.out.display());
         println!("  key {}", entry.public);
+        if request.client_certificate {
+            println!("  put client.pem and client.key there, which your authority issues for {}", entry.id);
+        }
         if request.public.is_some() {
             println!("  put these files beside device.key on the device");
         }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dunlin_core::id::{ChannelId, DeviceId};
-use dunlin_fleet::deploy;
+use dunlin_fleet::deploy::{self, Terms};
 
 use super::deploy::Signing;
 use super::{BrokerArguments, FleetArgument, block_on};
@@ -26,7 +26,7 @@ pub(crate) struct Move {
 
 /// Mark a device as no longer of the fleet
 ///
-/// Collectors stop believing it. What it runs goes on; `dunlin root revoke --device` makes it refuse all that
+/// Collectors stop believing it, and its own deployment goes from the broker. What it runs goes on; `dunlin root revoke --device` makes it refuse all that
 /// comes, and its access to the broker is the broker's to take.
 #[derive(Args)]
 #[command(after_help = "Example:\n  dunlin decommission press-3 --fleet plant --broker mqtt://10.0.0.5")]
@@ -37,6 +37,12 @@ pub(crate) struct Decommission {
     fleet: FleetArgument,
     #[command(flatten)]
     broker: BrokerArguments,
+    /// Sign, keep and publish nothing, and say what would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn move_device(arguments: &Move) -> Outcome {
@@ -54,19 +60,28 @@ pub(crate) fn move_device(arguments: &Move) -> Outcome {
             &serde_json::json!({ "digest": deployed.digest, "deployment": deployed.deployment }),
         );
     }
+    signing.say_if_dry();
     println!("{device} belongs to channel {channel} (sequence {})", deployed.deployment.sequence);
     Ok(())
 }
 
 pub(crate) fn decommission(arguments: &Decommission) -> Outcome {
     let fleet = arguments.fleet.open()?;
-    block_on(async {
+    let terms = Terms { dry_run: arguments.dry_run, validity_s: 0, now_unix_s: show::now_unix_s() };
+    let list = block_on(async {
         let (link, _events) = arguments.broker.connect().await?;
-        deploy::decommission(&fleet, &link, &arguments.device, show::now_unix_s()).await?;
+        let list = deploy::decommission(&fleet, &link, &arguments.device, terms).await?;
         link.close().await;
-        Ok(())
+        Ok(list)
     })?;
+    if arguments.json {
+        return show::json(&serde_json::json!({ "device_list": list }));
+    }
     let device = &arguments.device;
+    if arguments.dry_run {
+        println!("dry run: {device} would be marked in device list {}", list.sequence);
+        return Ok(());
+    }
     println!("{device} is no longer of the fleet");
     println!(
         "  it goes on with what it runs; to make it refuse all that comes: dunlin root revoke --device {device}"

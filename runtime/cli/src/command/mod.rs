@@ -29,7 +29,9 @@ use clap::{Args, Subcommand};
 use dunlin_core::code;
 use dunlin_core::id::ModelName;
 use dunlin_fleet::Fleet;
-use dunlin_mqtt::{BrokerUrl, Events, Link, LinkConfig, Secret};
+use dunlin_fleet::file;
+use dunlin_mqtt::{BrokerUrl, ClientCertificate, Events, Link, LinkConfig, Secret, Tls};
+use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Outcome, on_file};
 use crate::passphrase::PassphraseArguments;
@@ -124,9 +126,18 @@ impl FleetArgument {
 /// Which broker, and who we are to it.
 #[derive(Args)]
 pub(crate) struct BrokerArguments {
-    /// The broker: mqtt://HOST[:PORT]
+    /// The broker: mqtts://HOST[:PORT], or mqtt:// without TLS
     #[arg(long, value_name = "URL")]
     broker: BrokerUrl,
+    /// With mqtts://: the authority that signed the broker's certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The certificate by which the broker knows us, in PEM, with its chain
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "certificate_key"])]
+    certificate: Option<PathBuf>,
+    /// The private key of that certificate, mode 0600
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
     /// The name to log in with
     #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
@@ -147,8 +158,32 @@ impl BrokerArguments {
             let password = on_file("read", path, std::fs::read_to_string(path))?;
             config.credentials = Some((name.clone(), Secret::new(password.trim_end_matches(['\r', '\n']))));
         }
+        config.tls = self.tls()?;
         Ok(dunlin_mqtt::connect_once(config, CONNECT_TIMEOUT).await?)
     }
+
+    fn tls(&self) -> Outcome<Option<Tls>> {
+        let Some(ca) = &self.ca else { return Ok(None) };
+        let authorities = on_file("read", ca, std::fs::read(ca))?;
+        let read = |path: &PathBuf| on_file("read", path, std::fs::read(path));
+        let chain = self.certificate.as_ref().map(read).transpose()?;
+        let key = self.certificate_key.as_ref().map(|path| read_secret(path)).transpose()?;
+        let certificate =
+            chain.as_deref().zip(key.as_ref()).map(|(chain, key)| ClientCertificate { chain, key });
+        Ok(Some(Tls::new(&authorities, certificate, None)?))
+    }
+}
+
+/// The content of a file that nobody else may read.
+fn read_secret(path: &Path) -> Outcome<Zeroizing<Vec<u8>>> {
+    let mode = file::mode(path)?;
+    if mode & 0o077 != 0 {
+        let path = path.display();
+        let message =
+            format!("{path} has mode {mode:o}; a private key is for its owner alone: chmod 600 {path}");
+        return Err(Failure::new(code::fleet::KEY_MODE, message));
+    }
+    Ok(Zeroizing::new(on_file("read", path, std::fs::read(path))?))
 }
 
 /// A release as the command line names it: `NAME@VERSION`.

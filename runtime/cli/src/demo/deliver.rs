@@ -59,7 +59,7 @@ pub(super) fn deploy(stage: &mut Stage, release: Digest) -> Outcome<Deployed> {
         report_interval_s: REPORT_INTERVAL_S,
         pull_spread_s: 0,
         echo: false,
-        terms: Terms { validity_s: 86_400, now_unix_s: show::now_unix_s() },
+        terms: Terms { dry_run: false, validity_s: 86_400, now_unix_s: show::now_unix_s() },
     };
     Ok(stage.runtime.block_on(deploy::deploy(&fleet, &stage.link, &mut stage.events, &request))?)
 }

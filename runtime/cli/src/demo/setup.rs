@@ -23,6 +23,8 @@ pub(super) fn fleet(stage: &mut Stage) -> Seen {
             device: device.id.parse().map_err(name)?,
             channel: CHANNEL.parse().map_err(name)?,
             broker: url.clone(),
+            authority: None,
+            client_certificate: false,
             listen: device.api,
             out: device.bundle.clone(),
             public: None,

@@ -7,6 +7,9 @@ super::codes! {
     CONFIG_INVALID = "config-invalid", Usage,
         "The configuration has an unknown key, a missing key or a value out of its range.",
         "Correct the line that the message names; `docs/config.md` lists every key.";
+    CONFIG_WRITABLE = "config-file-writable", Refused,
+        "The configuration can be written by somebody who is neither root nor the user of the agent.",
+        "Look at what it says, then `chown` it to the user of the agent and `chmod o-w` it.";
     SECRET_MODE = "secret-file-mode", Refused,
         "A secret file of the device can be read by others than its owner.",
         "Run `chmod 600` on it; if others had access, enrol the device with a new key or password.";

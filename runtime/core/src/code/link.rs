@@ -3,13 +3,13 @@
 super::codes! {
     BROKER_URL = "broker-url", Usage,
         "The broker's address is not a URL that we can use.",
-        "Write it as `mqtt://host:port`, or `mqtt://user@host:port`.";
+        "Write it as `mqtts://host:port` for TLS or `mqtt://host:port` without, with `user@` before the host where the broker wants a user.";
     BROKER_URL_PASSWORD = "broker-url-password", Usage,
         "The broker's URL holds a password, which would end up in process lists, logs and shell histories.",
         "Leave only the user name in the URL and give the password in the place that the configuration has for it.";
-    TLS_UNSUPPORTED = "tls-unsupported", Usage,
-        "The broker's URL asks for TLS, which this version does not speak.",
-        "Use `mqtt://` over a network that you trust, or a tunnel on the same host; releases are signed in either case.";
+    TLS_MATERIAL = "tls-material", Usage,
+        "The authorities, the client certificate or its key cannot be used for TLS.",
+        "Give PEM files: the certificate of the authority that signed the broker's, and for a client certificate the chain and the key that belongs to it.";
     LINK_CONFIG = "link-config", Usage,
         "A setting of the MQTT link is out of its range.",
         "Change the setting that the message names.";
@@ -19,6 +19,12 @@ super::codes! {
     BROKER_REFUSED = "broker-refused", Unreachable,
         "The broker answered and refused the connection.",
         "Check the user name, the password and the client id against the broker's configuration.";
+    BROKER_UNTRUSTED = "broker-untrusted", Refused,
+        "The TLS handshake with the broker failed, and nothing was sent to it.",
+        "Check that the authority given is the one that signed the broker's certificate, that the certificate names the host in the URL, and this machine's clock.";
+    CLOCK_BEHIND = "clock-behind", Refused,
+        "The broker's certificate is valid from a moment on that has not come by the device's clock; it was accepted, as its authority has signed it.",
+        "Set the device's clock, or let it ask a time server.";
     MESSAGE_TOO_LARGE = "message-too-large", Failed,
         "A message is larger than the largest packet of the link and was not sent.",
         "Send less in one message, or raise the packet limit here and at the broker.";

@@ -3,7 +3,7 @@
 super::codes! {
     ROUTE_UNKNOWN = "request-route", Usage,
         "The local API has no such path.",
-        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready and /v2/models/NAME/infer.";
+        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer and /dunlin/v1/device.";
     METHOD_WRONG = "request-method", Usage,
         "The path does not take this HTTP method.",
         "Use POST for `infer` and GET for everything else.";

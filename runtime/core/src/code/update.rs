@@ -85,6 +85,12 @@ super::codes! {
     ROOT_EXPIRED = "root-expired", Failed,
         "The trusted root is past its end; everything goes on.",
         "Sign and publish a new root.";
+    DEPLOYMENT_STALE = "deployment-stale", Failed,
+        "A deployment that the device follows is past its end, and no newer one came; what runs goes on, and nothing new is installed by it.",
+        "Sign it again with `dunlin deploy renew`. If that was done, somebody holds it back: look at the broker.";
+    FRESHNESS_UNPROVEN = "freshness-unproven", Failed,
+        "For longer than the site allows no deployment has proven that it was signed lately; what runs goes on.",
+        "Run `dunlin deploy --echo @DEVICE`. If that was done, somebody holds it back: look at the broker.";
     DOCUMENT_LOST = "document-lost", Failed,
         "A stored document that the state names is missing or damaged; it is fetched again.",
         "Check the disk.";

@@ -145,6 +145,16 @@ pub struct Health {
     pub interval_s: u32,
     /// Resident memory of the agent, in bytes.
     pub memory_bytes: u64,
+    /// Seconds since the newest deployment that the device follows was signed, by its own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_age_s: Option<u64>,
+    /// Seconds since a deployment echoed a nonce of this boot: since when it is proven that nothing new was
+    /// held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_age_s: Option<u64>,
+    /// The codes of what a person should look at, for as long as it lasts.
+    #[serde(default)]
+    pub alarms: Vec<String>,
     /// Records that were dropped unsent since the agent started, because their queue was full.
     #[serde(default)]
     pub dropped: Dropped,

@@ -5,7 +5,6 @@
 
 use dunlin_abi::ABI_VERSION;
 
-use super::clock::Clock;
 use super::machine::Identity;
 use super::refusal::Refusal;
 use super::state::DeviceState;
@@ -26,10 +25,8 @@ pub struct Ground<'a> {
     pub state: &'a DeviceState,
     /// The trusted root.
     pub root: &'a TrustedRoot,
-    /// What the wall clock is worth.
-    pub clock: Clock,
-    /// The wall clock, in seconds since 1970.
-    pub wall_unix_s: u64,
+    /// The device's time, in seconds since 1970: its wall clock where that is plausible.
+    pub now_unix_s: u64,
 }
 
 /// A deployment that is not refused.
@@ -42,11 +39,6 @@ pub enum Judgement {
 }
 
 impl Ground<'_> {
-    /// The device's time, in seconds since 1970.
-    pub fn now_unix_s(&self) -> u64 {
-        self.clock.effective_unix_s(self.wall_unix_s, self.state.t_low_unix_s)
-    }
-
     /// Judges what arrived on the deployment topic of an audience.
     ///
     /// # Errors
@@ -113,7 +105,7 @@ impl Ground<'_> {
     /// # Errors
     /// It is past its end by the device's time.
     pub fn unexpired(&self, deployment: &Deployment) -> Result<(), Refusal> {
-        let (not_after_unix_s, now_unix_s) = (deployment.not_after_unix_s, self.now_unix_s());
+        let (not_after_unix_s, now_unix_s) = (deployment.not_after_unix_s, self.now_unix_s);
         if now_unix_s > not_after_unix_s {
             return Err(Refusal::Expired { not_after_unix_s, now_unix_s });
         }

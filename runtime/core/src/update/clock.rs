@@ -1,7 +1,8 @@
 //! Time on a device whose clock may be wrong or unset.
 //!
 //! Wall time is never stored: one boot in 2099 would block every later update. What is stored is
-//! `T_low`, the latest signed `issued` that was accepted; the true time is not before it.
+//! `T_low`, the latest signed `issued` that was accepted. The true time is not before it, and not before
+//! the day on which the running build was released.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,8 @@ pub(super) const MAX_T_LOW_STEP_S: u64 = 400 * DAY_S;
 /// A wall clock this far past `T_low` is implausible: ten years.
 pub(super) const MAX_AHEAD_S: u64 = 3653 * DAY_S;
 
-/// How long an echoed nonce attests the time: 24 hours.
-pub(super) const ATTESTED_MS: u64 = DAY_S * 1000;
+/// 24 hours: so long does an echoed nonce attest the time.
+pub(super) const DAY_MS: u64 = DAY_S * 1000;
 
 /// The moment of a step, and its luck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use dunlin_abi::Import;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,10 @@ pub struct SitePolicy {
     pub min_release_signatures: u8,
     /// The least threshold that the root must set for deployments.
     pub min_deploy_signatures: u8,
+    /// A deployment must echo a nonce of the device within this many seconds, or an alarm is raised: a
+    /// broker that holds back what is new is found out so. No alarm, if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fresh_within_s: Option<NonZeroU32>,
     /// Models that stay at one release: its version, or the sha256 of its body.
     pub pinned: BTreeMap<ModelName, String>,
 }

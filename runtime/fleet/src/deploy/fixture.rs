@@ -33,7 +33,7 @@ pub(crate) fn request(model: &str, want: Want) -> DeployRequest {
         report_interval_s: 60,
         pull_spread_s: 5,
         echo: false,
-        terms: Terms { validity_s: 100, now_unix_s: TODAY },
+        terms: Terms { dry_run: false, validity_s: 100, now_unix_s: TODAY },
     }
 }
 

@@ -4,13 +4,15 @@
 //! The device list goes first, since collectors judge by it, then one deployment after the other. What was
 //! done stays done if a later one fails: doing it again is harmless.
 
-use dunlin_core::document::{Audience, DeviceList};
+use bytes::Bytes;
+use dunlin_core::document::{Audience, DeviceEntry, DeviceList};
 use dunlin_core::id::{ChannelId, DeviceId};
+use dunlin_core::topic;
 use dunlin_mqtt::{Events, Link};
 
 use super::{DeployError, Deployed, Terms, base, publish, successor};
 use crate::folder::Fleet;
-use crate::publish::trust_messages;
+use crate::publish::{retained, trust_messages};
 
 /// What is to be signed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +50,21 @@ pub async fn renew(
     if let Some(list) = fleet.device_list()? {
         let good = list.deploy_epoch == root.deploy_epoch && fleet.is_current(&list);
         if which == Which::All || !good {
-            let next = fleet.sign(&fleet.next_device_list(terms.now_unix_s)?)?;
-            fleet.store_device_list(&next)?;
+            let next = fleet.next_device_list(terms.now_unix_s)?;
             renewal.device_list = Some(next.sequence);
+            if !terms.dry_run {
+                fleet.store_device_list(&fleet.sign(&next)?)?;
+            }
         }
     }
-    for message in trust_messages(fleet)? {
-        link.publish(message).await?;
+    let left = fleet.device_list()?.map(|list| list.devices.clone()).unwrap_or_default();
+    let has_left = |audience: &Audience| {
+        left.iter().any(|device| device.revoked && *audience == Audience::Device(device.id.clone()))
+    };
+    if !terms.dry_run {
+        publish_trust(fleet, link).await?;
     }
-    for audience in fleet.audiences()? {
+    for audience in fleet.audiences()?.into_iter().filter(|audience| !has_left(audience)) {
         let Some(local) = fleet.deployment(&audience)? else { continue };
         let lasts = match which {
             Which::All => false,
@@ -69,7 +77,7 @@ pub async fn renew(
         }
         let base = base(fleet, link, events, &audience).await?;
         let next = successor(fleet, base.as_deref(), &audience, terms)?;
-        renewal.deployments.push(publish(fleet, link, &next).await?);
+        renewal.deployments.push(publish(fleet, link, next, terms).await?);
     }
     Ok(renewal)
 }
@@ -87,16 +95,17 @@ pub async fn move_device(
     channel: &ChannelId,
     terms: Terms,
 ) -> Result<Deployed, DeployError> {
-    change_device(fleet, device, terms.now_unix_s, |entry| entry.channel = channel.clone())?;
+    change_device(fleet, device, terms, |entry| entry.channel = channel.clone())?;
     let audience = Audience::Device(device.clone());
     let base = base(fleet, link, events, &audience).await?;
     let mut next = successor(fleet, base.as_deref(), &audience, terms)?;
     next.channel = Some(channel.clone());
-    publish(fleet, link, &next).await
+    publish(fleet, link, next, terms).await
 }
 
-/// Marks a device as no longer of the fleet in the device list, and publishes the list. What the device
-/// runs goes on: only a root that revokes it makes it refuse what comes.
+/// Marks a device as no longer of the fleet in the device list, publishes the list, and takes the device's
+/// own deployment from the broker. What the device runs goes on: only a root that revokes it makes it refuse
+/// what comes.
 ///
 /// # Errors
 /// The device is not in the list; the folder, a key, or the broker.
@@ -104,9 +113,19 @@ pub async fn decommission(
     fleet: &Fleet,
     link: &Link,
     device: &DeviceId,
-    now_unix_s: u64,
-) -> Result<(), DeployError> {
-    change_device(fleet, device, now_unix_s, |entry| entry.revoked = true)?;
+    terms: Terms,
+) -> Result<DeviceList, DeployError> {
+    let list = change_device(fleet, device, terms, |entry| entry.revoked = true)?;
+    if !terms.dry_run {
+        publish_trust(fleet, link).await?;
+        let topic = topic::deployment(fleet.name(), &Audience::Device(device.clone()));
+        link.publish(retained(topic, Bytes::new())).await?;
+    }
+    Ok(list)
+}
+
+/// What devices and collectors judge by: the roots and the device list.
+async fn publish_trust(fleet: &Fleet, link: &Link) -> Result<(), DeployError> {
     for message in trust_messages(fleet)? {
         link.publish(message).await?;
     }
@@ -117,12 +136,14 @@ pub async fn decommission(
 fn change_device(
     fleet: &Fleet,
     device: &DeviceId,
-    now_unix_s: u64,
-    change: impl FnOnce(&mut dunlin_core::document::DeviceEntry),
-) -> Result<(), DeployError> {
-    let mut list: DeviceList = fleet.next_device_list(now_unix_s)?;
+    terms: Terms,
+    change: impl FnOnce(&mut DeviceEntry),
+) -> Result<DeviceList, DeployError> {
+    let mut list: DeviceList = fleet.next_device_list(terms.now_unix_s)?;
     let entry = list.devices.iter_mut().find(|entry| entry.id == *device && !entry.revoked);
     change(entry.ok_or_else(|| DeployError::UnknownDevice(device.clone()))?);
-    let list = fleet.sign(&list)?;
-    Ok(fleet.store_device_list(&list)?)
+    if !terms.dry_run {
+        fleet.store_device_list(&fleet.sign(&list)?)?;
+    }
+    Ok(list)
 }

@@ -24,7 +24,7 @@ fn the_first_deployment_says_what_was_asked() {
     };
     assert_eq!(first, expected);
     let endless = DeployRequest {
-        terms: Terms { validity_s: u64::MAX, now_unix_s: TODAY },
+        terms: Terms { dry_run: false, validity_s: u64::MAX, now_unix_s: TODAY },
         ..request("m", Want::Remove)
     };
     assert_eq!(next(&plant.fleet, None, &endless).unwrap().not_after_unix_s, u64::MAX);

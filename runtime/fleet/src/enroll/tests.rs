@@ -9,6 +9,8 @@ fn request(plant: &Plant, device: &str) -> EnrollRequest {
         device: device.parse().unwrap(),
         channel: "stable".parse().unwrap(),
         broker: "mqtt://broker:1883".parse().unwrap(),
+        authority: None,
+        client_certificate: false,
         listen: "127.0.0.1:8500".parse().unwrap(),
         out: plant.beside(device),
         public: None,
@@ -52,6 +54,38 @@ fn a_bundle_has_its_four_files_and_a_private_key() {
     assert_eq!(config["broker"]["url"].as_str(), Some("mqtt://broker:1883"));
     assert_eq!(config["device"].as_str(), Some("press-3"));
     assert_eq!(config["api"]["listen"].as_str(), Some("127.0.0.1:8500"));
+}
+
+#[test]
+fn with_tls_the_bundle_says_whom_to_trust() {
+    let plant = Plant::new();
+    let pem = rcgen::generate_simple_self_signed(["broker".to_owned()]).unwrap().cert.pem().into_bytes();
+    let tls = |name: &str| EnrollRequest {
+        broker: "mqtts://broker".parse().unwrap(),
+        authority: Some(pem.clone()),
+        client_certificate: true,
+        ..request(&plant, name)
+    };
+    let refused = |request: EnrollRequest| plant.fleet.enroll(&request).unwrap_err().code().id;
+    assert_eq!(refused(EnrollRequest { authority: None, ..tls("a") }), "argument");
+    assert_eq!(refused(EnrollRequest { authority: Some(b"nobody".to_vec()), ..tls("a") }), "tls-material");
+    let plain: BrokerUrl = "mqtt://broker".parse().unwrap();
+    assert_eq!(refused(EnrollRequest { broker: plain.clone(), ..tls("a") }), "argument");
+    let unused = EnrollRequest { broker: plain, authority: None, ..tls("a") };
+    assert_eq!(refused(unused), "argument");
+    let request = tls("press-3");
+    plant.fleet.enroll(&request).unwrap();
+    assert_eq!(std::fs::read(request.out.join(AUTHORITY)).unwrap(), pem);
+    let config: toml::Table =
+        toml::from_str(&std::fs::read_to_string(config_path(&request.out)).unwrap()).unwrap();
+    for (key, value) in [
+        ("url", "mqtts://broker:8883"),
+        ("ca_file", AUTHORITY),
+        ("certificate_file", CERTIFICATE),
+        ("certificate_key_file", CERTIFICATE_KEY),
+    ] {
+        assert_eq!(config["broker"][key].as_str(), Some(value));
+    }
 }
 
 #[test]

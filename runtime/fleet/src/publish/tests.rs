@@ -31,6 +31,8 @@ fn roots_come_first_then_the_device_list_then_chunks_and_the_release_last() {
             device: "press-3".parse().unwrap(),
             channel: "stable".parse().unwrap(),
             broker: "mqtt://broker".parse().unwrap(),
+            authority: None,
+            client_certificate: false,
             listen: "127.0.0.1:1".parse().unwrap(),
             out: plant.beside("press-3"),
             public: None,

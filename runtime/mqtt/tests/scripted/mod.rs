@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -51,10 +51,8 @@ impl Broker {
 
     /// The next connection, with CONNECT read and not answered.
     pub async fn accept_hello(&self) -> (Peer, Hello) {
-        let mut peer = Peer { stream: self.accept_tcp().await };
-        let (header, body) = peer.read_frame().await.expect("no CONNECT");
-        assert_eq!(header, 0x10);
-        let hello = parse_hello(&body);
+        let mut peer = Peer::new(self.accept_tcp().await);
+        let hello = peer.hello().await;
         (peer, hello)
     }
 
@@ -66,11 +64,31 @@ impl Broker {
     }
 }
 
+/// What a connection is made of: TCP, or TLS over it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 pub struct Peer {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
 }
 
 impl Peer {
+    pub fn new(stream: impl Stream + 'static) -> Peer {
+        Peer { stream: Box::new(stream) }
+    }
+
+    /// Reads CONNECT.
+    pub async fn hello(&mut self) -> Hello {
+        self.try_hello().await.expect("no CONNECT")
+    }
+
+    /// Reads CONNECT, or sees the client go without.
+    pub async fn try_hello(&mut self) -> Option<Hello> {
+        let (header, body) = self.read_frame().await?;
+        assert_eq!(header, 0x10);
+        Some(parse_hello(&body))
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }

@@ -23,6 +23,7 @@ impl Device {
     /// A start: counts it, gives up a trial that killed three starts, loads what is installed, and
     /// subscribes. Nothing here needs the network.
     pub(super) fn started(&mut self, now: Now, out: &mut Out) {
+        self.started_ms = now.monotonic_ms;
         self.state.boots = self.state.boots.saturating_add(1);
         out.persist();
         for model in self.model_names() {
@@ -70,7 +71,6 @@ impl Device {
         let version = next.version();
         let wanted = self.wanted_releases();
         self.root = next;
-        self.root_expiry_told = false;
         self.state.root_version = version;
         self.state.root_digest = self.root.digest();
         let (epoch, issued) = (self.root.root().deploy_epoch, self.root.root().issued_unix_s);
@@ -218,7 +218,7 @@ impl Device {
     /// A deployment that echoes the nonce of this boot was signed in it.
     fn note_echo(&mut self, now: Now, deployment: &Deployment) {
         if deployment.nonce_echo.as_deref() == Some(self.identity.boot_id.as_str()) {
-            self.attest(now);
+            self.echoed_ms = Some(now.monotonic_ms);
         }
     }
 

@@ -297,7 +297,7 @@ impl Device {
         }
     }
 
-    /// A second passed: retries, probation by time, and the root's advisory end.
+    /// A second passed: retries, probation by time, and what stands.
     pub(super) fn ticked(&mut self, now: Now, out: &mut Out) {
         for model in self.model_names() {
             let due = self.live.get(&model).map(|live| {
@@ -318,12 +318,7 @@ impl Device {
             }
             self.judge_trial(&model, now, out);
         }
-        let not_after_unix_s = self.root.root().not_after_unix_s;
-        if !self.root_expiry_told && self.ground(now).now_unix_s() > not_after_unix_s {
-            self.root_expiry_told = true;
-            let detail = format!("root {} ended at {not_after_unix_s}", self.root.version());
-            self.alarm(now, code::update::ROOT_EXPIRED, detail, Subject::Root, out);
-        }
+        self.tell_standing(now, out);
     }
 
     fn set_stage(&mut self, model: &ModelName, stage: Stage, out: &mut Out) {

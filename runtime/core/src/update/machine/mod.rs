@@ -1,7 +1,7 @@
 //! The device: documents in, actions out.
 //!
 //! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
-//! documents; `desire` says what the accepted deployments want of a model; `install` is the table of
+//! documents; `standing` says what a person should look at while it lasts; `desire` says what the accepted deployments want of a model; `install` is the table of
 //! (load, event) for releases; `trial` judges probation; `settle` chooses which loaded release serves.
 //!
 //! Invariants, each held by a property test: no release that is installed has a counter below its
@@ -14,6 +14,7 @@ mod install;
 mod live;
 mod out;
 mod settle;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -25,7 +26,7 @@ use alloc::vec::Vec;
 use dunlin_abi::Simd;
 
 use super::acceptance::Ground;
-use super::clock::{ATTESTED_MS, Clock, Now};
+use super::clock::{Clock, DAY_MS, Now};
 use super::event::{Action, Event, Occurrence, Subject};
 use super::refusal::Refusal;
 use super::refusals::Refusals;
@@ -38,6 +39,7 @@ use crate::id::{DeviceId, FleetId, ModelName};
 use crate::trust::{TrustedRoot, Verified};
 use live::Live;
 use out::Out;
+pub use standing::{Freshness, Standing};
 
 /// Who and what a device is; constant within a boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Identity {
     pub device: DeviceId,
     /// The version of the runtime, which releases may ask for.
     pub runtime_version: semver::Version,
+    /// When the runtime was released, in seconds since 1970: no document and no clock is before it.
+    pub released_unix_s: u64,
     /// The SIMD instructions that the host offers.
     pub simd: Simd,
     /// This boot's random id, 32 lower-case hexadecimal digits. It stands in every record; a
@@ -82,9 +86,11 @@ pub struct Device {
     releases: BTreeMap<Digest, Verified<Release>>,
     live: BTreeMap<ModelName, Live>,
     refusals: Refusals,
-    /// Until when an echoed nonce attests the clock, in monotonic milliseconds.
-    attested_until_ms: Option<u64>,
-    root_expiry_told: bool,
+    /// When this boot began, in monotonic milliseconds.
+    started_ms: u64,
+    /// When a nonce of this boot was echoed last, in monotonic milliseconds.
+    echoed_ms: Option<u64>,
+    standing_told: Vec<standing::Told>,
     /// Named by the state, but absent or damaged in the store.
     lost: Vec<Digest>,
 }
@@ -160,8 +166,9 @@ impl Device {
             releases: BTreeMap::new(),
             live: BTreeMap::new(),
             refusals: Refusals::default(),
-            attested_until_ms: None,
-            root_expiry_told: false,
+            started_ms: 0,
+            echoed_ms: None,
+            standing_told: Vec::new(),
             lost: Vec::new(),
         };
         device.recall(&documents.into_iter().collect());
@@ -292,8 +299,14 @@ impl Device {
 
     /// What the wall clock is worth.
     pub fn clock(&self, now: Now) -> Clock {
-        let echoed = self.attested_until_ms.is_some_and(|until| now.monotonic_ms < until);
-        Clock::judge(now.wall_unix_s, self.state.t_low_unix_s, echoed)
+        let echoed = self.echoed_ms.is_some_and(|at_ms| now.monotonic_ms.saturating_sub(at_ms) < DAY_MS);
+        Clock::judge(now.wall_unix_s, self.time_low_unix_s(), echoed)
+    }
+
+    /// The true time is not before this: the latest signed time that was accepted, and the day on which
+    /// the runtime was released. In seconds since 1970.
+    pub fn time_low_unix_s(&self) -> u64 {
+        self.state.t_low_unix_s.max(self.identity.released_unix_s)
     }
 
     /// What was refused in this boot, by code.
@@ -314,8 +327,7 @@ impl Device {
             identity: &self.identity,
             state: &self.state,
             root: &self.root,
-            clock: self.clock(now),
-            wall_unix_s: now.wall_unix_s,
+            now_unix_s: self.clock(now).effective_unix_s(now.wall_unix_s, self.time_low_unix_s()),
         }
     }
 
@@ -340,9 +352,5 @@ impl Device {
 
     fn model_names(&self) -> Vec<ModelName> {
         self.state.models.iter().map(|state| state.model.clone()).collect()
-    }
-
-    fn attest(&mut self, now: Now) {
-        self.attested_until_ms = Some(now.monotonic_ms.saturating_add(ATTESTED_MS));
     }
 }

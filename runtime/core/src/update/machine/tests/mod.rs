@@ -39,6 +39,7 @@ pub(super) fn identity() -> Identity {
         fleet: "f".parse().unwrap(),
         device: "d".parse().unwrap(),
         runtime_version: "0.1.0".parse().unwrap(),
+        released_unix_s: 0,
         simd: Simd::Deterministic,
         boot_id: "ab".repeat(16),
         site: SitePolicy::default(),
@@ -74,7 +75,7 @@ impl Shell {
         Shell::of(Identity { site, ..identity() }, &enrolment())
     }
 
-    fn of(identity: Identity, enrolment: &Enrolment) -> Shell {
+    pub(super) fn of(identity: Identity, enrolment: &Enrolment) -> Shell {
         let envelope = signed(&fixture::root(1), &[Key::Root]);
         let root = TrustedRoot::enrolled(&envelope).unwrap();
         let state = DeviceState::enrolled(enrolment, &root);

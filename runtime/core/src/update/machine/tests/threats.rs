@@ -170,6 +170,88 @@ fn t15_a_thousand_roots_are_walked_and_each_step_survives_a_power_cut() {
     );
 }
 
+/// What stands, by code.
+fn standing(shell: &Shell) -> Vec<&'static str> {
+    shell.device.standing(shell.now).into_iter().map(|standing| standing.code.id).collect()
+}
+
+#[test]
+fn t05_a_broker_that_holds_back_what_is_new_is_found_out_while_the_model_runs() {
+    let day_s = 86_400;
+    let fresh_within_s = core::num::NonZeroU32::new(day_s as u32);
+    let mut shell = Shell::of_site(SitePolicy { fresh_within_s, ..SitePolicy::default() });
+    shell.deploy(&deployment(channel(), 1, vec![entry(&release("m", 3))]));
+    shell.prove(&release("m", 3));
+    assert_eq!(shell.device.freshness(shell.now).proven_age_s, None);
+    let mut echo = deployment(device(), 1, vec![]);
+    echo.nonce_echo = Some(identity().boot_id);
+    shell.deploy(&echo);
+    // Withheld for eight days: the alarm is told when the day is over, and then every day.
+    let mut told = 0;
+    for hour in 1..=8 * 24u64 {
+        let codes = codes(&shell.tick(3600));
+        assert!(codes.is_empty() || codes == ["freshness-unproven"], "{codes:?}");
+        assert_eq!(standing(&shell).is_empty(), hour <= 24, "hour {hour}");
+        told += codes.len();
+    }
+    assert_eq!(told, 7);
+    assert_eq!(shell.serving("m"), Some(digest_of(&release("m", 3))));
+    let freshness = shell.device.freshness(shell.now);
+    assert_eq!(freshness.proven_age_s, Some(8 * day_s));
+    // Signed at TODAY, and the wall clock started a minute later.
+    assert_eq!(freshness.deployment_age_s, Some(8 * day_s + 60));
+    // The next echo ends it, and after a reboot the day begins anew.
+    echo.sequence = 2;
+    shell.deploy(&echo);
+    assert_eq!(standing(&shell), [] as [&str; 0]);
+    assert_eq!(shell.device.freshness(shell.now).proven_age_s, Some(0));
+}
+
+#[test]
+fn t05_a_deployment_past_its_end_is_told_of_until_one_takes_its_place() {
+    let mut shell = at_the_floor();
+    let end = shell.device.deployments.channel.as_ref().unwrap().not_after_unix_s;
+    shell.now.wall_unix_s = end;
+    assert_eq!(codes(&shell.step(Event::Ticked)), [] as [String; 0]);
+    assert_eq!(codes(&shell.tick(1)), ["deployment-stale"]);
+    assert_eq!(codes(&shell.tick(1)), [] as [String; 0], "once a day");
+    assert_eq!(standing(&shell), ["deployment-stale"]);
+    let mut renewed = deployment(channel(), 2, vec![entry(&release("m", 3))]);
+    renewed.not_after_unix_s = end + YEAR;
+    shell.deploy(&renewed);
+    assert_eq!(standing(&shell), [] as [&str; 0]);
+    assert_eq!(shell.serving("m"), Some(digest_of(&release("m", 3))));
+    // With an unset clock nothing can be said, and so nothing is.
+    shell.now.wall_unix_s = 0;
+    assert_eq!(standing(&shell), [] as [&str; 0]);
+}
+
+#[test]
+fn a_revoked_device_says_so() {
+    let mut shell = Shell::new();
+    let mut revoking = fixture::root(2);
+    revoking.revoked_devices = vec!["d".parse().unwrap()];
+    shell.root(&revoking);
+    assert_eq!(codes(&shell.tick(1)), ["device-revoked"]);
+    assert_eq!(standing(&shell), ["device-revoked"]);
+}
+
+#[test]
+fn t65_the_true_time_is_not_before_the_day_of_the_release() {
+    let released_unix_s = TODAY + 30 * 86_400;
+    let mut shell = Shell::of(Identity { released_unix_s, ..identity() }, &enrolment());
+    assert_eq!(shell.device.clock(shell.now), Clock::Unset, "the wall clock is before that day");
+    let mut ended = deployment(channel(), 1, vec![entry(&release("m", 3))]);
+    ended.not_after_unix_s = released_unix_s - 1;
+    assert_eq!(codes(&shell.deploy(&ended)), ["deployment-expired"]);
+    // A new epoch sets T_low back to its root's day, and no further than the day of the release.
+    let mut next = fixture::root(2);
+    next.deploy_epoch += 1;
+    shell.root(&next);
+    assert_eq!(shell.device.state().t_low_unix_s, next.issued_unix_s);
+    assert_eq!(shell.device.time_low_unix_s(), released_unix_s);
+}
+
 #[test]
 fn t66_a_boot_in_1970_serves_and_says_that_the_clock_is_unset() {
     let mut shell = at_the_floor();
@@ -206,7 +288,7 @@ fn t67_without_a_clock_freshness_is_proven_by_the_nonce_of_this_boot_alone() {
 fn t68_when_everything_has_ended_what_runs_goes_on_also_after_a_reboot() {
     let mut shell = at_the_floor();
     shell.now.wall_unix_s = TODAY + 9 * YEAR;
-    assert_eq!(codes(&shell.tick(1)), ["root-expired"]);
+    assert_eq!(codes(&shell.tick(1)), ["root-expired", "deployment-stale"]);
     shell.reboot();
     shell.step(Event::Prepared { release: digest_of(&release("m", 3)) });
     assert_eq!(shell.serving("m"), Some(digest_of(&release("m", 3))));
