@@ -223,6 +223,7 @@ mod tests {
                 }),
             }],
             bad: vec![],
+            recovered: false,
         };
         let text = describe(&config, &state);
         assert!(text.starts_with("device d of fleet f, channel stable\nroot 1 ("), "{text}");

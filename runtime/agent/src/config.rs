@@ -12,6 +12,7 @@ mod value;
 pub use error::ConfigError;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -147,11 +148,17 @@ pub struct Pull {
     /// A chunk that has not come after this is asked for again.
     #[serde(deserialize_with = "bounded::<_, u32, 1, 3_600>")]
     pub chunk_timeout_s: u32,
+    /// The most that is asked for, on average.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded_option::<_, NonZeroU64, 1_024, 9_000_000_000_000_000_000>"
+    )]
+    pub max_bytes_per_s: Option<NonZeroU64>,
 }
 
 impl Default for Pull {
     fn default() -> Self {
-        Pull { window_chunks: 8, chunk_timeout_s: 10 }
+        Pull { window_chunks: 8, chunk_timeout_s: 10, max_bytes_per_s: None }
     }
 }
 
@@ -319,6 +326,7 @@ impl Config {
         TransferConfig {
             window: usize::try_from(self.pull.window_chunks).unwrap_or(usize::MAX),
             chunk_timeout_ms: u64::from(self.pull.chunk_timeout_s) * 1000,
+            max_bytes_per_s: self.pull.max_bytes_per_s,
             ..TransferConfig::default()
         }
     }

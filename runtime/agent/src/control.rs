@@ -4,10 +4,11 @@
 //! each becomes an event of the device, whose actions are done in order before the next event. It
 //! never runs model code and never waits for the broker, for the compiler or for a transfer.
 //!
-//! The device's state is committed before anything that others can see. When a commit fails, the
-//! agent ends: what is on disk is then the truth, and the next start goes on from it.
+//! The device's state is committed before anything that others can see; `durable` says what happens when
+//! the disk does not take it.
 
-mod boot;
+pub(crate) mod boot;
+pub(crate) mod durable;
 mod prepare;
 mod presence;
 mod record;
@@ -35,6 +36,7 @@ use crate::fetch::{FetchEvent, Fetcher};
 use crate::outbox::{Bounds, Outbox};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
+use durable::Waiting;
 use presence::PresenceKeeper;
 use watch::{Watch, Watched};
 
@@ -111,6 +113,7 @@ struct Control {
     /// The latest known time, by which TLS judges certificates where the wall clock is unset.
     time_floor: TimeFloor,
     inbox: mpsc::UnboundedSender<Event>,
+    waiting: Waiting,
     /// Served and failed of each release in trial, when they were told last.
     told: BTreeMap<Digest, (u64, u64)>,
     report_interval_s: Option<u32>,
@@ -157,6 +160,7 @@ impl Control {
             status,
             time_floor,
             inbox,
+            waiting: Waiting::new(epoch),
             told: BTreeMap::new(),
             report_interval_s: config.telemetry.report_interval_s,
             reported: epoch,
@@ -187,13 +191,59 @@ impl Control {
         }
     }
 
-    /// Steps the device, and does what follows, until nothing more does.
+    /// Steps the device, and does what follows, until nothing more does; behind what waits for the disk.
     async fn handle(&mut self, event: Event) -> Result<(), AgentError> {
+        if self.waiting.is_empty() {
+            self.take(event).await?;
+        } else {
+            self.waiting.push(event);
+        }
+        self.after_steps()
+    }
+
+    /// Tries again what the disk did not take.
+    async fn retry_what_waits(&mut self) -> Result<(), AgentError> {
+        while let Some(event) = self.waiting.take_due(Instant::now()) {
+            self.take(event).await?;
+        }
+        self.after_steps()
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), AgentError> {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let actions = self.device.step(moment(self.epoch)?, event);
-            events.extend(self.perform(actions).await?);
+            let (before, again) = (self.device.clone(), event.clone());
+            let (durable, rest) = durable::split(self.device.step(moment(self.epoch)?, event));
+            if let Err(error) = self.store_durably(durable).await? {
+                // Nothing of the step was seen: it has not happened.
+                self.device = before;
+                if self.waiting.failed(Instant::now(), again, events) {
+                    let (code, what) = (error.code().id.to_string(), Subject::Device);
+                    self.tell(Occurrence::Alarm { code, detail: error.to_string(), what });
+                }
+                return Ok(());
+            }
+            if self.waiting.succeeded() {
+                tracing::info!("the disk takes what it did not take before");
+            }
+            events.extend(self.perform(rest).await?);
         }
+        Ok(())
+    }
+
+    /// The inner result is the disk's.
+    async fn store_durably(&self, actions: Vec<Action>) -> Result<Result<(), StoreError>, AgentError> {
+        if actions.is_empty() {
+            return Ok(Ok(()));
+        }
+        let (store, state) = (self.store.clone(), self.device.state().clone());
+        let work = move || -> Result<Result<(), StoreError>, AgentError> {
+            Ok(actions.iter().filter_map(|action| durable::perform(&store, &state, action)).collect())
+        };
+        blocking(work).await
+    }
+
+    fn after_steps(&mut self) -> Result<(), AgentError> {
         self.time_floor.set(self.device.time_low_unix_s());
         self.tell_status()?;
         if self.presence.is_outdated(&self.device) { self.say_online() } else { Ok(()) }
@@ -210,15 +260,8 @@ impl Control {
 
     async fn act(&mut self, action: Action) -> Result<Option<Event>, AgentError> {
         match action {
-            Action::StoreRoot { version, envelope } => {
-                self.disk(move |store| store.store_root(version, &envelope)).await?;
-            }
-            Action::StoreDocument { digest, envelope } => {
-                self.disk(move |store| store.store_document(&digest, &envelope)).await?;
-            }
-            Action::Persist => {
-                let state = self.device.state().clone();
-                self.disk(move |store| store.commit(&state)).await?;
+            Action::StoreRoot { .. } | Action::StoreDocument { .. } | Action::Persist => {
+                self.store_durably(vec![action]).await??;
             }
             Action::WatchRoot { version } => self.watch.root(version).await,
             Action::WatchDeployments { audiences } => self.watch.deployments(audiences).await,
@@ -236,7 +279,8 @@ impl Control {
             Action::Forget { model } => self.data.forget(model).await?,
             Action::Discard { release } => self.data.discard(release).await?,
             Action::CleanUp { keep_documents, keep_blobs } => {
-                let swept = self.disk(move |store| store.clean_up(&keep_documents, &keep_blobs)).await;
+                let store = self.store.clone();
+                let swept = blocking(move || store.clean_up(&keep_documents, &keep_blobs)).await;
                 // What stays costs space and nothing else; the next clean-up tries again.
                 if let Err(error) = swept {
                     tracing::warn!(code = %error.code(), "old files stay: {error}");
@@ -245,14 +289,6 @@ impl Control {
             Action::Report(occurrence) => self.tell(occurrence),
         }
         Ok(None)
-    }
-
-    async fn disk(
-        &self,
-        work: impl FnOnce(Store) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), AgentError> {
-        let store = self.store.clone();
-        blocking(move || work(store)).await
     }
 
     fn prepare(&self, release: Digest) {
@@ -357,7 +393,8 @@ impl Control {
                     record::about_release(&control.device, header, "refused", release, code, detail)
                 })
             }
-            FetchEvent::Stalled { release, digest: _, code, detail } => {
+            FetchEvent::Stalled { release, digest: _, code, detail }
+            | FetchEvent::Slow { release, code, detail } => {
                 tracing::warn!(%code, release = %release.short(), "{detail}");
                 self.push(|control, header| {
                     record::about_release(&control.device, header, "alarm", release, code, detail)
@@ -370,6 +407,7 @@ impl Control {
         if self.device.state().models.iter().any(|model| model.in_trial()) {
             self.observe_trials().await?;
         }
+        self.retry_what_waits().await?;
         self.handle(Event::Ticked).await?;
         let configured = self.report_interval_s.or(self.device.report_interval_s());
         let interval_s = configured.unwrap_or(DEFAULT_REPORT_INTERVAL_S);

@@ -8,7 +8,7 @@
 //! It never gives up on a silent broker: a release is done, or fails by the disk or by what it signs,
 //! or is cancelled. What came is kept and not fetched again.
 
-mod job;
+pub(crate) mod job;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -95,6 +95,15 @@ pub enum FetchEvent {
         /// The stable code.
         code: Code,
         /// How often it was asked for, for people.
+        detail: String,
+    },
+    /// Chunks come very slowly; fetching goes on. Told at most every ten minutes.
+    Slow {
+        /// The release.
+        release: Digest,
+        /// The stable code.
+        code: Code,
+        /// How slowly, for people.
         detail: String,
     },
     /// Fetching this release has ended; what came is kept.

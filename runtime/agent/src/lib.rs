@@ -9,6 +9,8 @@ pub mod data;
 mod error;
 pub mod fetch;
 pub mod outbox;
+#[cfg(test)]
+mod sim;
 pub mod store;
 pub mod telemetry;
 

@@ -9,7 +9,7 @@
 //!   the oldest event; and events never take more than their own share. Each drop is counted. A record
 //!   that has been handed to the link is not dropped any more.
 
-mod queue;
+pub(crate) mod queue;
 #[cfg(test)]
 mod tests;
 

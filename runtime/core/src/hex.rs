@@ -1,6 +1,5 @@
 //! Lower-case hexadecimal of values of a fixed length.
 
-use alloc::format;
 use alloc::string::String;
 
 /// The bytes that twice as many lower-case hexadecimal digits spell; `None` for any other text.
@@ -18,7 +17,10 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// The digits of some bytes, which are no secret.
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).collect()
 }
 
 fn digit(character: u8) -> Option<u8> {

@@ -88,6 +88,16 @@ pub fn every_presence(fleet: &FleetId) -> String {
     format!("{}/device/+/presence", prefix(fleet))
 }
 
+/// A filter for every release.
+pub fn every_release(fleet: &FleetId) -> String {
+    format!("{}/release/+", prefix(fleet))
+}
+
+/// A filter for every chunk.
+pub fn every_chunk(fleet: &FleetId) -> String {
+    format!("{}/chunk/+", prefix(fleet))
+}
+
 /// A filter for what every device reports, of one class or of all.
 pub fn every_telemetry(fleet: &FleetId, class: Option<TelemetryClass>) -> String {
     format!("{}/device/+/telemetry/{}", prefix(fleet), class.map_or("+", TelemetryClass::name))

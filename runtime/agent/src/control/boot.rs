@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dunlin_abi::Simd;
 use dunlin_core::Digest;
+use dunlin_core::code::Coded as _;
 use dunlin_core::document::SCHEMA;
 use dunlin_core::enrolment::Enrolment;
 use dunlin_core::key::SecretKey;
@@ -14,22 +15,17 @@ use dunlin_core::update::{Device, DeviceState, Identity};
 
 use crate::config::{Config, ConfigError};
 use crate::error::AgentError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Opens the folder and restores the device. Waits for the disk.
 pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), AgentError> {
     let store = Store::open(&config.state_dir)?;
-    let (state, root) = match store.load_state()? {
-        Some(state) => {
-            let missing =
-                || AgentError::RootMissing { version: state.root_version, dir: config.state_dir.clone() };
-            let envelope = store.root(state.root_version)?.ok_or_else(missing)?;
-            let root = TrustedRoot::enrolled(&envelope)?;
-            (state, root)
-        }
-        None => enrol(config, &store)?,
-    };
-    let identity = Identity {
+    let device = restore(&store, identity(config, boot_id)?, |store| enrol(config, store))?;
+    Ok((store, device))
+}
+
+fn identity(config: &Config, boot_id: BootId) -> Result<Identity, AgentError> {
+    Ok(Identity {
         fleet: config.fleet.clone(),
         device: config.device.clone(),
         runtime_version: runtime_version()?,
@@ -38,14 +34,37 @@ pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), 
         simd: Simd::Relaxed,
         boot_id: boot_id.to_string(),
         site: config.site.clone(),
+    })
+}
+
+/// The device that a store holds; `enrol` begins one that never ran.
+pub(crate) fn restore(
+    store: &Store,
+    identity: Identity,
+    enrol: impl FnOnce(&Store) -> Result<(DeviceState, TrustedRoot), AgentError>,
+) -> Result<Device, AgentError> {
+    let (state, root) = match store.load_state() {
+        Ok(Some(state)) => {
+            let missing =
+                || AgentError::RootMissing { version: state.root_version, dir: store.dir().to_path_buf() };
+            let envelope = store.root(state.root_version)?.ok_or_else(missing)?;
+            let root = TrustedRoot::enrolled(&envelope)?;
+            (state, root)
+        }
+        Ok(None) => enrol(store)?,
+        Err(error @ StoreError::StateLost { .. }) => recover(store, error)?,
+        Err(error) => return Err(error.into()),
     };
     let mut documents: Vec<(Digest, Vec<u8>)> = Vec::new();
     for digest in state.documents() {
-        if let Some(envelope) = store.document(&digest)? {
-            documents.push((digest, envelope));
+        match store.document(&digest) {
+            Ok(Some(envelope)) => documents.push((digest, envelope)),
+            Ok(None) => {}
+            // It counts as lost and is fetched again; a start does not hang on it.
+            Err(error) => tracing::error!(code = %error.code(), "a stored document: {error}"),
         }
     }
-    Ok((store, Device::restore(identity, state, root, documents)?))
+    Ok(Device::restore(identity, state, root, documents)?)
 }
 
 fn runtime_version<T>() -> Result<T, AgentError>
@@ -71,6 +90,21 @@ fn enrol(config: &Config, store: &Store) -> Result<(DeviceState, TrustedRoot), A
     store.store_root(root.version(), &envelope)?;
     store.commit(&state)?;
     tracing::info!(root = root.version(), channel = %state.channel, "the device starts from its enrolment");
+    Ok((state, root))
+}
+
+/// Both slots are damaged: the state is put together from the copy of what was proven, under the newest root
+/// that is stored. A root is stored only after it was verified.
+fn recover(store: &Store, lost: StoreError) -> Result<(DeviceState, TrustedRoot), AgentError> {
+    let Some(proven) = store.proven()? else { return Err(lost.into()) };
+    let mut roots = store.roots()?.into_iter().rev();
+    let newest = roots.find_map(|(_, envelope)| TrustedRoot::enrolled(&envelope).ok());
+    let Some(root) = newest.filter(|root| root.version() >= proven.root_version) else {
+        return Err(lost.into());
+    };
+    let state = DeviceState::recovered(proven, &root);
+    store.recover(&state)?;
+    tracing::error!(code = %lost.code(), root = root.version(), "{lost}; what was proven before is served");
     Ok((state, root))
 }
 
@@ -101,7 +135,6 @@ fn read(path: &Path) -> Result<Vec<u8>, AgentError> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use dunlin_core::code::Coded as _;
     use dunlin_core::document::{Role, Roles, Root, RootKey, to_body};
     use dunlin_core::envelope::seal;
     use dunlin_core::id::KeyName;
@@ -195,6 +228,45 @@ pub(super) mod tests {
         drop(store);
         std::fs::remove_file(config.state_dir.join("trust/1.json")).unwrap();
         assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "state-lost");
+    }
+
+    #[test]
+    fn a_state_that_is_lost_is_put_together_from_what_was_proven() {
+        let (_folder, config) = folder("f", &enrolment());
+        let (store, device) = boot(&config, BOOT).unwrap();
+        let installed = dunlin_core::update::Installed {
+            release: Digest::of(b"r"),
+            artifact: Digest::of(b"a"),
+            counter: 1,
+            version: "1".into(),
+        };
+        let damage = || {
+            for slot in ["state/a", "state/b"] {
+                std::fs::write(config.state_dir.join(slot), vec![7; 16 * 1024]).unwrap();
+            }
+        };
+        drop(store);
+        damage();
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "state-lost", "nothing was proven");
+        std::fs::remove_dir_all(config.state_dir.join("state")).unwrap();
+        let (store, _) = boot(&config, BOOT).unwrap();
+        let mut state = device.state().clone();
+        state.models.push(dunlin_core::update::ModelState {
+            model: "m".parse().unwrap(),
+            floor: 1,
+            active: Some(installed.clone()),
+            previous: None,
+            next: None,
+        });
+        store.commit(&state).unwrap();
+        drop(store);
+        damage();
+        let (store, device) = boot(&config, BOOT).unwrap();
+        assert!(device.state().recovered);
+        assert_eq!(device.state().models[0].active, Some(installed));
+        // It is a committed state like any other now.
+        drop(store);
+        assert!(boot(&config, BOOT).unwrap().1.state().recovered);
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn of_store(error: &StoreError) -> Failure {
         StoreError::BlobMissing(_) | StoreError::BlobDamaged { .. } => Fault::Blob,
         StoreError::AlreadyRunning { .. }
         | StoreError::Full { .. }
+        | StoreError::NoRoom { .. }
         | StoreError::Disk { .. }
         | StoreError::StateLost { .. }
         | StoreError::StateFormat { .. }

@@ -12,9 +12,9 @@ use crate::store::{Partial, Store};
 
 /// Why a release cannot be fetched.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) code: Code,
-    pub(super) detail: String,
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) detail: String,
 }
 
 impl<E: Coded + std::fmt::Display> From<E> for Failure {
@@ -25,33 +25,33 @@ impl<E: Coded + std::fmt::Display> From<E> for Failure {
 
 /// A release that is being fetched.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     /// What is to come after the current blob.
-    pub(super) pending: VecDeque<Blob>,
+    pub(crate) pending: VecDeque<Blob>,
     /// When the first blob may begin.
-    pub(super) start_at_ms: u64,
+    pub(crate) start_at_ms: u64,
     /// The current blob.
-    pub(super) pull: Option<Pull>,
+    pub(crate) pull: Option<Pull>,
 }
 
 /// A blob that is coming.
 #[derive(Debug)]
-pub(super) struct Pull {
-    pub(super) blob: Digest,
-    pub(super) size_bytes: u64,
-    pub(super) transfer: Transfer,
+pub(crate) struct Pull {
+    pub(crate) blob: Digest,
+    pub(crate) size_bytes: u64,
+    pub(crate) transfer: Transfer,
     /// `None` until the list of chunks is there, and while a blocking thread works on it.
-    pub(super) partial: Option<Partial>,
+    pub(crate) partial: Option<Partial>,
     /// Whether a wrong chunk was told of.
-    pub(super) told_bad: bool,
+    pub(crate) told_bad: bool,
     /// Whether a chunk that does not come was told of.
-    pub(super) told_stalled: bool,
-    pub(super) since_ms: u64,
+    pub(crate) told_stalled: bool,
+    pub(crate) since_ms: u64,
 }
 
 impl Pull {
     /// Looks what the store has of a blob; `None` if it has all of it. Waits for the disk.
-    pub(super) fn open(
+    pub(crate) fn open(
         store: &Store,
         blob: &Blob,
         config: TransferConfig,
@@ -64,13 +64,16 @@ impl Pull {
             // Before anything on disk is reserved for it.
             chunk::check(chunks, blob.size_bytes)?;
         }
-        let partial = match (store.partial(blob)?, &blob.chunks) {
+        let mut partial = match (store.partial(blob)?, &blob.chunks) {
             (Some(partial), _) => Some(partial),
             (None, Chunks::Inline(chunks)) => {
                 Some(store.create_partial(blob.digest, blob.size_bytes, chunks)?)
             }
             (None, Chunks::List(_)) => None,
         };
+        if let Some(partial) = &mut partial {
+            partial.take_what_is_here(now_ms)?;
+        }
         let resume = partial.as_ref().map(Partial::resume).unwrap_or_default();
         let transfer = Transfer::new(blob, resume, config)?;
         let pull = Pull {
@@ -87,7 +90,7 @@ impl Pull {
     }
 
     /// Tells what is here and what is to come; of a blob whose list is still to come, nothing.
-    pub(super) fn log_start(&self) {
+    pub(crate) fn log_start(&self) {
         let progress = self.transfer.progress();
         let (have, missing) = (progress.have_chunks, progress.missing_chunks);
         let (total, blob) = (have + missing, self.blob.short());
@@ -103,7 +106,7 @@ impl Pull {
     }
 
     /// Tells what it took.
-    pub(super) fn log_end(&self, now_ms: u64) {
+    pub(crate) fn log_end(&self, now_ms: u64) {
         let counters = self.transfer.counters();
         tracing::info!(
             blob = %self.blob.short(),
@@ -118,13 +121,13 @@ impl Pull {
     }
 
     /// Whether a chunk is outstanding.
-    pub(super) fn asks_for(&self, digest: &Digest) -> bool {
+    pub(crate) fn asks_for(&self, digest: &Digest) -> bool {
         self.transfer.outstanding().any(|outstanding| outstanding == digest)
     }
 }
 
 /// The failure of a partial that should be there and is not.
-pub(super) fn nothing_to_write_to(blob: Digest) -> Failure {
+pub(crate) fn nothing_to_write_to(blob: Digest) -> Failure {
     Failure {
         code: code::agent::BLOB_MISSING,
         detail: format!("a chunk of blob {} came before its list", blob.short()),
@@ -132,6 +135,6 @@ pub(super) fn nothing_to_write_to(blob: Digest) -> Failure {
 }
 
 /// The failure of a blocking thread that panicked.
-pub(super) fn thread_died(error: &tokio::task::JoinError) -> Failure {
+pub(crate) fn thread_died(error: &tokio::task::JoinError) -> Failure {
     Failure { code: code::agent::DISK_FAILED, detail: format!("a thread that used the disk died: {error}") }
 }

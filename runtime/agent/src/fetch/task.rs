@@ -39,6 +39,7 @@ struct Orders {
     writes: Vec<(usize, u64)>,
     list_complete: bool,
     stalled: Option<(Digest, u32)>,
+    slow: Option<u64>,
     finished: bool,
     failed: bool,
 }
@@ -173,7 +174,8 @@ impl<L: ChunkLink> Task<L> {
     }
 
     /// Begins the next blob of every release that has none, and ends those that have all of theirs. Two
-    /// releases do not fetch one blob at a time: the second finds it in the store later.
+    /// releases do not fetch one blob at a time: the second finds it in the store later. With a bound on the
+    /// rate, no two blobs are fetched at a time.
     async fn begin_what_may(&mut self) {
         for release in self.releases() {
             while let Some(blob) = self.next_blob(release) {
@@ -195,6 +197,10 @@ impl<L: ChunkLink> Task<L> {
         let now_ms = self.now_ms();
         let busy: Vec<Digest> =
             self.jobs.values().filter_map(|job| job.pull.as_ref()).map(|pull| pull.blob).collect();
+        let bounded = self.config.max_bytes_per_s.is_some();
+        if bounded && !busy.is_empty() {
+            return None;
+        }
         let job = self.jobs.get_mut(&release)?;
         let free = job.pending.front().is_some_and(|blob| !busy.contains(&blob.digest));
         if job.pull.is_some() || job.start_at_ms > now_ms || !free {
@@ -237,41 +243,55 @@ impl<L: ChunkLink> Task<L> {
             TransferEvent::LinkUp => pull.transfer.outstanding().copied().collect(),
             TransferEvent::Started
             | TransferEvent::Arrived { .. }
+            | TransferEvent::Present { .. }
             | TransferEvent::Ticked
             | TransferEvent::LinkDown => Vec::new(),
         };
-        let actions = pull.transfer.step(now_ms, event);
+        let mut actions = pull.transfer.step(now_ms, event);
         let wrong = pull.transfer.counters().corrupt > wrong_before;
-        let orders = sort(actions, &standing, &fleet);
         if wrong && let TransferEvent::Arrived { digest, payload } = event {
             self.tell_bad(release, digest, payload);
         }
-        if let Some((digest, attempts)) = orders.stalled {
-            self.tell_stalled(release, digest, attempts);
+        loop {
+            let orders = sort(actions, &standing, &fleet);
+            if let Some((digest, attempts)) = orders.stalled {
+                self.tell_stalled(release, digest, attempts);
+            }
+            if let Some(bytes_per_s) = orders.slow {
+                self.tell_slow(release, bytes_per_s);
+            }
+            self.unsubscribe(orders.unsubscribe).await;
+            if !orders.subscribe.is_empty() {
+                launch(self.link.subscribe(orders.subscribe)).await;
+            }
+            self.write(release, orders.writes, payload).await?;
+            if orders.failed {
+                let error = self.pull(&release).and_then(|pull| pull.transfer.error().cloned());
+                return error.map_or(Ok(()), |error| Err(Failure::from(error)));
+            }
+            if orders.finished {
+                return self.finish(release).await;
+            }
+            if !orders.list_complete {
+                return Ok(());
+            }
+            let present = self.create_partial(release).await?;
+            let Some(pull) = self.pull(&release) else { return Ok(()) };
+            for digest in present {
+                pull.transfer.step(now_ms, TransferEvent::Present { digest });
+            }
+            pull.log_start();
+            actions = pull.transfer.step(now_ms, TransferEvent::Started);
         }
-        self.unsubscribe(orders.unsubscribe).await;
-        if !orders.subscribe.is_empty() {
-            launch(self.link.subscribe(orders.subscribe)).await;
-        }
-        self.store(release, orders.list_complete, orders.writes, payload).await?;
-        if orders.failed {
-            let error = self.pull(&release).and_then(|pull| pull.transfer.error().cloned());
-            return error.map_or(Ok(()), |error| Err(Failure::from(error)));
-        }
-        if orders.finished { self.finish(release).await } else { Ok(()) }
     }
 
-    /// Does the disk's part of a step on a blocking thread.
-    async fn store(
+    /// Writes a chunk to its places, on a blocking thread.
+    async fn write(
         &mut self,
         release: Digest,
-        list_complete: bool,
         writes: Vec<(usize, u64)>,
         payload: &Bytes,
     ) -> Result<(), Failure> {
-        if list_complete {
-            self.create_partial(release).await?;
-        }
         if writes.is_empty() {
             return Ok(());
         }
@@ -283,15 +303,20 @@ impl<L: ChunkLink> Task<L> {
         .await
     }
 
-    async fn create_partial(&mut self, release: Digest) -> Result<(), Failure> {
-        let store = self.store.clone();
-        let Some(pull) = self.pull(&release) else { return Ok(()) };
-        pull.log_start();
+    /// Reserves room for a blob whose list has come, and takes over what is here of it: these chunks.
+    async fn create_partial(&mut self, release: Digest) -> Result<Vec<Digest>, Failure> {
+        let (store, now_ms) = (self.store.clone(), self.now_ms());
+        let Some(pull) = self.pull(&release) else { return Ok(Vec::new()) };
         let (digest, size_bytes) = (pull.blob, pull.size_bytes);
         let chunks: Vec<ChunkRef> = pull.transfer.chunks().to_vec();
-        let created = blocking(move || store.create_partial(digest, size_bytes, &chunks)).await??;
+        let create = move || -> Result<(Partial, Vec<Digest>), StoreError> {
+            let mut partial = store.create_partial(digest, size_bytes, &chunks)?;
+            let present = partial.take_what_is_here(now_ms)?;
+            Ok((partial, present))
+        };
+        let (created, present) = blocking(create).await??;
         pull.partial = Some(created);
-        Ok(())
+        Ok(present)
     }
 
     async fn with_partial(
@@ -381,6 +406,17 @@ impl<L: ChunkLink> Task<L> {
         }
     }
 
+    fn tell_slow(&mut self, release: Digest, bytes_per_s: u64) {
+        let Some(pull) = self.pull(&release) else { return };
+        let progress = pull.transfer.progress();
+        let detail = format!(
+            "blob {} has come with {bytes_per_s} bytes a second for ten minutes; {} bytes are missing",
+            pull.blob.short(),
+            progress.missing_bytes
+        );
+        self.tell(FetchEvent::Slow { release, code: code::agent::SLOW_RETRIEVAL, detail });
+    }
+
     fn tell(&self, event: FetchEvent) {
         if self.events.send(event).is_err() {
             tracing::debug!("nobody waits for what is fetched");
@@ -401,6 +437,7 @@ fn sort(actions: Vec<TransferAction>, standing: &[Digest], fleet: &FleetId) -> O
             TransferAction::Write { index, offset, length: _ } => orders.writes.push((index, offset)),
             TransferAction::ListComplete { chunks: _ } => orders.list_complete = true,
             TransferAction::Stalled { digest, attempts } => orders.stalled = Some((digest, attempts)),
+            TransferAction::Slow { bytes_per_s } => orders.slow = Some(bytes_per_s),
             TransferAction::Finished => orders.finished = true,
             TransferAction::Failed => orders.failed = true,
         }

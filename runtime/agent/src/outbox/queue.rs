@@ -24,16 +24,16 @@ impl Default for Bounds {
 
 /// What names a record in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) class: TelemetryClass,
-    pub(super) seq: u64,
+pub(crate) struct Key {
+    pub(crate) class: TelemetryClass,
+    pub(crate) seq: u64,
 }
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: Key,
-    pub(super) payload: Bytes,
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) payload: Bytes,
 }
 
 /// One class: those who wait, the oldest first, and the last sequence.
@@ -54,7 +54,7 @@ impl Lane {
 
 /// The records of one boot that are not acknowledged.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     bounds: Bounds,
     health: Lane,
     drift: Lane,
@@ -65,7 +65,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(bounds: Bounds) -> Queue {
+    pub(crate) fn new(bounds: Bounds) -> Queue {
         Queue {
             bounds,
             health: Lane::default(),
@@ -85,12 +85,12 @@ impl Queue {
     }
 
     /// The sequence of the next record of a class.
-    pub(super) fn next_seq(&mut self, class: TelemetryClass) -> u64 {
+    pub(crate) fn next_seq(&mut self, class: TelemetryClass) -> u64 {
         self.lane(class).last_seq.saturating_add(1)
     }
 
     /// Adds a record with the next sequence, drops what is too much, and gives the sequence.
-    pub(super) fn push(&mut self, class: TelemetryClass, payload: Vec<u8>) -> u64 {
+    pub(crate) fn push(&mut self, class: TelemetryClass, payload: Vec<u8>) -> u64 {
         let seq = self.next_seq(class);
         let lane = self.lane(class);
         lane.last_seq = seq;
@@ -126,31 +126,31 @@ impl Queue {
     }
 
     /// How much is held, in bytes.
-    pub(super) fn bytes(&mut self) -> usize {
+    pub(crate) fn bytes(&mut self) -> usize {
         TelemetryClass::ALL.into_iter().map(|class| self.bytes_of(class)).sum()
     }
 
     /// The next record to hand to the link: events first, then drift, then health, each in order.
-    pub(super) fn take(&mut self) -> Option<Entry> {
+    pub(crate) fn take(&mut self) -> Option<Entry> {
         let entry = self.event.take().or_else(|| self.drift.take()).or_else(|| self.health.take())?;
         self.flying.insert(entry.key, entry.payload.len());
         Some(entry)
     }
 
     /// A record that flew has arrived, or can never be sent and counts as dropped.
-    pub(super) fn settle(&mut self, key: Key, acknowledged: bool) {
+    pub(crate) fn settle(&mut self, key: Key, acknowledged: bool) {
         if self.flying.remove(&key).is_some() && !acknowledged {
             self.dropped.count(key.class);
         }
     }
 
     /// Whether every record was acknowledged or dropped.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.flying.is_empty()
             && [&self.health, &self.drift, &self.event].iter().all(|lane| lane.waiting.is_empty())
     }
 
-    pub(super) fn dropped(&self) -> Dropped {
+    pub(crate) fn dropped(&self) -> Dropped {
         self.dropped
     }
 }

@@ -24,6 +24,21 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// What is to be fetched does not fit beside what must stay free.
+    #[error(
+        "blob {} needs {needed_bytes} bytes; {free_bytes} are free on the disk, of which {reserve_bytes} are kept back",
+        digest.short()
+    )]
+    NoRoom {
+        /// The blob.
+        digest: Digest,
+        /// Its length.
+        needed_bytes: u64,
+        /// What the disk has.
+        free_bytes: u64,
+        /// What documents and states need, whatever comes.
+        reserve_bytes: u64,
+    },
     /// The system reported an error.
     #[error("cannot {action} {}: {error}", path.display())]
     Disk {
@@ -92,7 +107,7 @@ impl Coded for StoreError {
     fn code(&self) -> Code {
         match self {
             StoreError::AlreadyRunning { .. } => code::agent::AGENT_RUNNING,
-            StoreError::Full { .. } => code::agent::DISK_FULL,
+            StoreError::Full { .. } | StoreError::NoRoom { .. } => code::agent::DISK_FULL,
             StoreError::Disk { .. } | StoreError::ChunkMisplaced { .. } => code::agent::DISK_FAILED,
             StoreError::StateLost { .. } => code::agent::STATE_LOST,
             StoreError::StateFormat { .. } => code::update::STATE_FORMAT,

@@ -15,7 +15,7 @@ use super::fs::{Fs, FsFile};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The power goes; no later call succeeds before [`FaultyFs::restart`].
     PowerCut,
     /// No space is left.
@@ -55,26 +55,72 @@ struct Disk {
     off: bool,
     failed: bool,
     luck: u64,
+    /// What it holds at most, in bytes; 0 is without end.
+    capacity: usize,
 }
 
 /// The disk; clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FaultyFs(Arc<Mutex<Disk>>);
+pub(crate) struct FaultyFs(Arc<Mutex<Disk>>);
 
 impl FaultyFs {
     /// A disk whose `nth` call from 1 fails; `luck` decides what a power cut leaves.
-    pub(super) fn failing(nth: u64, fault: Fault, luck: u64) -> FaultyFs {
+    pub(crate) fn failing(nth: u64, fault: Fault, luck: u64) -> FaultyFs {
         let disk = Disk { fault: Some((nth, fault)), luck, ..Disk::default() };
         FaultyFs(Arc::new(Mutex::new(disk)))
     }
 
+    /// A disk that holds so many bytes.
+    pub(crate) fn of_capacity(bytes: usize) -> FaultyFs {
+        FaultyFs(Arc::new(Mutex::new(Disk { capacity: bytes, ..Disk::default() })))
+    }
+
+    /// From now on it holds so many bytes.
+    pub(crate) fn set_capacity(&self, bytes: usize) {
+        self.disk().capacity = bytes;
+    }
+
+    /// Does something that no fault meets, and that does not bring the next one nearer.
+    pub(crate) fn undisturbed<T>(&self, look: impl FnOnce() -> T) -> T {
+        let before = {
+            let mut disk = self.disk();
+            (disk.fault.take(), disk.calls)
+        };
+        let seen = look();
+        let mut disk = self.disk();
+        (disk.fault, disk.calls) = before;
+        seen
+    }
+
+    /// The fault that was to come does not.
+    pub(crate) fn no_more_faults(&self) {
+        self.disk().fault = None;
+    }
+
+    /// Whether the power is off.
+    pub(crate) fn is_off(&self) -> bool {
+        self.disk().off
+    }
+
+    /// The `nth` call from now on, from 1, fails.
+    pub(crate) fn fail_again(&self, nth: u64, fault: Fault, luck: u64) {
+        let mut disk = self.disk();
+        disk.fault = Some((disk.calls + nth, fault));
+        disk.luck = luck;
+    }
+
+    /// What its files take up.
+    pub(crate) fn disk_used(&self) -> usize {
+        self.disk().used()
+    }
+
     /// Whether the fault came.
-    pub(super) fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.disk().failed
     }
 
     /// Cuts the power if it is still on, and switches on again.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut disk = self.disk();
         let disk = &mut *disk;
         disk.off = false;
@@ -181,8 +227,26 @@ impl Disk {
         fault.map_or(Ok(()), |fault| Err(error(fault)))
     }
 
+    /// What the files that have a name take up.
+    fn used(&self) -> usize {
+        self.names.values().map(|content| self.contents[*content].now.len()).sum()
+    }
+
+    /// Whether a change needs room that is not there.
+    fn overflows(&self, content: usize, change: &Change) -> bool {
+        let end = match change {
+            Change::Resize(size) => *size,
+            Change::Write(offset, written) => offset + written.len(),
+        };
+        let grows = end.saturating_sub(self.contents[content].now.len());
+        self.capacity > 0 && grows > 0 && self.used() + grows > self.capacity
+    }
+
     fn change(&mut self, content: usize, change: Change) -> io::Result<()> {
         let fault = self.call()?;
+        if fault.is_none() && self.overflows(content, &change) {
+            return Err(error(Fault::Full));
+        }
         if fault.is_none_or(|fault| fault == Fault::PowerCut) {
             apply(&mut self.contents[content].now, &change);
             self.contents[content].pending.push(change);
@@ -255,6 +319,13 @@ impl Fs for FaultyFs {
             return Err(io::ErrorKind::NotFound.into());
         }
         disk.rename_or_link(Naming::Unlink(path.to_path_buf()))
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let mut disk = self.disk();
+        disk.simple_call()?;
+        let used = disk.used();
+        Ok(if disk.capacity == 0 { u64::MAX } else { disk.capacity.saturating_sub(used) as u64 })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

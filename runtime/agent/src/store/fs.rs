@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::FallocateFlags;
 
 /// A file system.
-pub(super) trait Fs: Send + Sync {
+pub(crate) trait Fs: Send + Sync {
     /// Makes a folder that its owner alone may enter; one that is there stays as it is.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder.
@@ -28,10 +28,12 @@ pub(super) trait Fs: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// How many bytes may still be written below a folder.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
 /// An open file.
-pub(super) trait FsFile: Send + Sync {
+pub(crate) trait FsFile: Send + Sync {
     /// Its length in bytes.
     fn size_bytes(&self) -> io::Result<u64>;
     /// Gives it exactly this length, with its space on disk reserved.
@@ -45,7 +47,7 @@ pub(super) trait FsFile: Send + Sync {
 }
 
 /// The real one.
-pub(super) struct RealFs;
+pub(crate) struct RealFs;
 
 impl Fs for RealFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -76,6 +78,11 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

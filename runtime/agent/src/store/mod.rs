@@ -5,9 +5,12 @@
 //! trust/<n>.json             roots, as they came
 //! docs/<sha256>.json         releases and deployments, as they came, by the digest of their body
 //! state/a  state/b           two preallocated slots: the only mutable truth
+//! state/proven               a copy of what is proven, for the day on which both are damaged
 //! blobs/<sha256>             artifacts and attachments; immutable
+//! blobs/<sha256>.map         the chunks that they were pulled in
 //! partial/<sha256>.part      a blob on its way, preallocated
 //! partial/<sha256>.map       its chunks, and a bit for each that is in `.part`
+//! ballast                    1 MiB that goes when the disk is full, so that documents can be stored
 //! ```
 //!
 //! Whenever the power goes: a state whose commit returned is never lost, and no older one comes in its
@@ -18,9 +21,10 @@
 
 mod error;
 #[cfg(test)]
-mod faulty;
+pub(crate) mod faulty;
 mod fs;
 mod partial;
+mod reuse;
 mod slot;
 mod state;
 #[cfg(test)]
@@ -33,9 +37,12 @@ pub use state::read_state;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dunlin_core::document::Release;
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
+use dunlin_core::trust::Verified;
+use dunlin_core::update::{DeviceState, ModelState, device_blobs};
 use dunlin_core::{Digest, VerifiedArtifact};
 use rustix::fs::{FlockOperation, flock};
 
@@ -52,8 +59,11 @@ struct Inner {
     fs: Box<dyn Fs>,
     dir: PathBuf,
     slots: Mutex<Slots>,
+    /// The copy of what is proven, as it was put in place last.
+    proven: Mutex<Option<DeviceState>>,
     /// Held open as long as the store lives; the system frees the lock with it.
     _lock: Option<File>,
+    ballast_bytes: u64,
 }
 
 impl std::fmt::Debug for Store {
@@ -70,17 +80,28 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
         RealFs.create_dir(dir).map_err(|error| StoreError::io("make the folder", dir, &error))?;
         let lock = lock(dir)?;
-        Store::with(Box::new(RealFs), dir, Some(lock))
+        Store::with(Box::new(RealFs), dir, Some(lock), BALLAST_BYTES)
     }
 
-    fn with(fs: Box<dyn Fs>, dir: &Path, lock: Option<File>) -> Result<Store, StoreError> {
+    pub(crate) fn with(
+        fs: Box<dyn Fs>,
+        dir: &Path,
+        lock: Option<File>,
+        ballast_bytes: u64,
+    ) -> Result<Store, StoreError> {
         for folder in FOLDERS {
             let path = dir.join(folder);
             fs.create_dir(&path).map_err(|error| StoreError::io("make the folder", &path, &error))?;
         }
         fs.sync_dir(dir).map_err(|error| StoreError::io("sync the folder", dir, &error))?;
-        let slots = Slots::open(&*fs, &dir.join("state"))?;
-        Ok(Store(Arc::new(Inner { fs, dir: dir.to_path_buf(), slots: Mutex::new(slots), _lock: lock })))
+        let slots = Mutex::new(Slots::open(&*fs, &dir.join("state"))?);
+        let inner =
+            Inner { fs, dir: dir.to_path_buf(), slots, proven: Mutex::default(), _lock: lock, ballast_bytes };
+        let store = Store(Arc::new(inner));
+        let copy = store.proven()?;
+        *store.0.proven.lock().unwrap_or_else(PoisonError::into_inner) = copy;
+        store.take_ballast();
+        Ok(store)
     }
 
     /// Where it is.
@@ -182,17 +203,72 @@ impl Store {
         StoreError::BlobDamaged { digest, error }
     }
 
-    /// Deletes every document and blob but these, and what is partial of any other blob. Everything that
-    /// can be deleted is, also after an error.
+    /// Deletes every document and blob but these and those that another copy of the state names, and what is
+    /// partial of any other blob. Everything that can be deleted is, also after an error. Takes its ballast
+    /// again where there is room.
     ///
     /// # Errors
     /// The first one of the disk.
     pub fn clean_up(&self, keep_documents: &[Digest], keep_blobs: &[Digest]) -> Result<(), StoreError> {
+        let (mut documents, mut blobs) = (keep_documents.to_vec(), keep_blobs.to_vec());
+        for state in self.further_states() {
+            documents.extend(state.documents());
+            blobs.extend(self.named_blobs(&state)?);
+        }
         let trust = self.sweep("trust", |name| !name.ends_with(TEMPORARY));
-        let docs = self.sweep("docs", |name| kept(name, &[".json"], keep_documents));
-        let blobs = self.sweep("blobs", |name| kept(name, &[""], keep_blobs));
-        let partial = self.sweep("partial", |name| kept(name, &[".part", ".map"], keep_blobs));
-        trust.and(docs).and(blobs).and(partial)
+        let docs = self.sweep("docs", |name| kept(name, &[".json"], &documents));
+        let whole = self.sweep("blobs", |name| kept(name, &["", ".map"], &blobs));
+        let partial = self.sweep("partial", |name| kept(name, &[".part", ".map"], &blobs));
+        self.take_ballast();
+        trust.and(docs).and(whole).and(partial)
+    }
+
+    /// The blobs of every release that a state names.
+    fn named_blobs(&self, state: &DeviceState) -> Result<Vec<Digest>, StoreError> {
+        let mut blobs = Vec::new();
+        for installed in state.models.iter().flat_map(ModelState::installed) {
+            blobs.push(installed.artifact);
+            let Some(envelope) = self.document(&installed.release)? else { continue };
+            if let Ok(release) = Verified::<Release>::recalled(&envelope, installed.release) {
+                blobs.extend(device_blobs(&release).map(|blob| blob.digest));
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Reserves the ballast, if it is not there and there is room for more than it.
+    fn take_ballast(&self) {
+        let path = self.0.dir.join(BALLAST);
+        let take = || -> io::Result<()> {
+            if let Ok(file) = self.fs().open(&path)
+                && file.size_bytes()? == self.0.ballast_bytes
+            {
+                return Ok(());
+            }
+            if self.fs().free_bytes(&self.0.dir)? < self.reserve_bytes() {
+                return Ok(());
+            }
+            let mut file = self.fs().open_write(&path)?;
+            file.allocate(self.0.ballast_bytes)
+        };
+        // Without it a full disk is met a little earlier.
+        if let Err(error) = take() {
+            tracing::debug!(%error, "no ballast is taken");
+        }
+    }
+
+    /// What must stay free beside a blob that is to be fetched: the ballast, and as much for documents.
+    fn reserve_bytes(&self) -> u64 {
+        self.0.ballast_bytes.saturating_mul(2)
+    }
+
+    /// Gives up the ballast; whether there was one.
+    fn drop_ballast(&self) -> bool {
+        let dropped = self.fs().remove(&self.0.dir.join(BALLAST)).is_ok();
+        if dropped {
+            tracing::warn!("the disk is full: the reserve is given up, so that documents can be stored");
+        }
+        dropped
     }
 
     fn sweep(&self, folder: &str, keep: impl Fn(&str) -> bool) -> Result<(), StoreError> {
@@ -220,8 +296,16 @@ impl Store {
         Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
-    /// Puts a small file in place as a whole: written beside, synced, renamed, and the name synced.
+    /// Puts a small file in place as a whole; where the disk is full, in the room of the ballast.
     fn replace(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.try_replace(folder, name, bytes) {
+            Err(StoreError::Full { .. }) if self.drop_ballast() => self.try_replace(folder, name, bytes),
+            result => result,
+        }
+    }
+
+    /// Written beside, synced, renamed, and the name synced.
+    fn try_replace(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let (path, beside) = (self.path(folder, name), self.path(folder, &format!("{name}{TEMPORARY}")));
         // What an earlier failure left there may be longer, or hold pages whose sync failed.
         self.remove(&beside)?;
@@ -252,6 +336,10 @@ impl Store {
         read_all(&*file, path).map(Some)
     }
 }
+
+/// What goes first when the disk is full.
+const BALLAST: &str = "ballast";
+const BALLAST_BYTES: u64 = 1024 * 1024;
 
 /// The end of the name of a file that is not in its place yet.
 const TEMPORARY: &str = ".new";

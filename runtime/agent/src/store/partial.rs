@@ -89,7 +89,7 @@ impl Store {
     /// reserved.
     ///
     /// # Errors
-    /// The disk; [`StoreError::Full`] before anything was fetched.
+    /// The disk; [`StoreError::NoRoom`] or [`StoreError::Full`] before anything was fetched.
     pub fn create_partial(
         &self,
         digest: Digest,
@@ -101,11 +101,23 @@ impl Store {
         self.remove(&map_path)?;
         self.sync_partial_dir()?;
         self.remove(&part_path)?;
+        self.admit(digest, size_bytes)?;
         let list = chunk::encode_list(chunks);
         let mut partial = self.opened(digest, size_bytes, list, Bitmap::empty(chunks.len()))?;
         match partial.prepare() {
             Ok(()) => Ok(partial),
             Err(error) => Err(partial.dropped(error)),
+        }
+    }
+
+    /// Whether a blob fits beside what must stay free. A file system that does not tell is found full later.
+    fn admit(&self, digest: Digest, needed_bytes: u64) -> Result<(), StoreError> {
+        let reserve_bytes = self.reserve_bytes();
+        match self.fs().free_bytes(&self.0.dir) {
+            Ok(free_bytes) if free_bytes < needed_bytes.saturating_add(reserve_bytes) => {
+                Err(StoreError::NoRoom { digest, needed_bytes, free_bytes, reserve_bytes })
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -212,11 +224,26 @@ impl Partial {
         self.part.sync().map_err(failed)?;
         fs.rename(&part_path, &blobs.join(self.digest.to_string())).map_err(failed)?;
         fs.sync_dir(&blobs).map_err(failed)?;
-        // The blob is there: a map that stays behind vouches for nothing and is swept one day.
-        if let Err(error) = self.store.remove(&map_path) {
-            tracing::warn!(%error, "a map without its blob stays behind");
+        // The map goes with it, for the blobs to come that share chunks; without it these are fetched.
+        if let Err(error) = fs.rename(&map_path, &blobs.join(format!("{}.map", self.digest))) {
+            tracing::warn!(%error, "a blob is there without its list of chunks");
         }
         Ok(())
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Index, offset and digest of each chunk that is not there.
+    pub(super) fn missing(&self) -> Vec<(usize, u64, Digest)> {
+        // The list was read or written by us: it is one.
+        let chunks = chunk::decode_list(&self.list, self.size_bytes).unwrap_or_default();
+        let places = chunks.iter().zip(chunk::ranges(&chunks)).enumerate();
+        places
+            .filter(|(index, _)| !self.have.get(*index))
+            .map(|(index, (reference, range))| (index, range.start, reference.digest))
+            .collect()
     }
 
     fn hash(&self) -> io::Result<Digest> {
@@ -269,18 +296,34 @@ fn map_bytes(list: &[u8], have: &Bitmap) -> Vec<u8> {
     bytes
 }
 
-/// The list and the bits of a map, if it is one of this blob.
-fn read_map(bytes: &[u8], blob: &Blob) -> Option<(Vec<u8>, Bitmap)> {
+/// The chunks that a map lists.
+pub(super) fn list_of_map(bytes: &[u8]) -> Option<Vec<ChunkRef>> {
+    let (_, list, _) = parts_of_map(bytes)?;
+    let size_bytes = list.chunks_exact(36).map(|entry| {
+        let length = entry.last_chunk::<4>().copied().unwrap_or_default();
+        u64::from(u32::from_le_bytes(length))
+    });
+    chunk::decode_list(list, size_bytes.sum()).ok()
+}
+
+/// Digest of the list, list, and bits of a map.
+fn parts_of_map(bytes: &[u8]) -> Option<(Digest, &[u8], &[u8])> {
     let (magic, rest) = bytes.split_first_chunk::<8>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let (digest, rest) = rest.split_first_chunk::<32>()?;
     let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
     let (list, bits) = rest.split_at_checked(count.checked_mul(36)?)?;
+    let found = Digest::of(list);
+    (magic == MAGIC && found.as_bytes() == digest).then_some((found, list, bits))
+}
+
+/// The list and the bits of a map, if it is one of this blob.
+fn read_map(bytes: &[u8], blob: &Blob) -> Option<(Vec<u8>, Bitmap)> {
+    let (found, list, bits) = parts_of_map(bytes)?;
     let signed = match &blob.chunks {
         Chunks::Inline(chunks) => Digest::of(&chunk::encode_list(chunks)),
         Chunks::List(list) => list.digest,
     };
-    let good = magic == MAGIC && signed.as_bytes() == digest && Digest::of(list) == signed;
-    let have = Bitmap::from_bytes(bits, count).filter(|_| good)?;
+    let have = Bitmap::from_bytes(bits, list.len() / 36).filter(|_| found == signed)?;
     Some((list.to_vec(), have))
 }

@@ -4,11 +4,16 @@
 //! already, so that a full disk cannot block it and a torn write cannot hurt what counts. The very first
 //! commit writes both slots, one after the other; so an empty slot beside a damaged one means that no
 //! commit has ever returned, and two damaged slots mean that a state was lost.
+//!
+//! What is proven is worth a third copy, `state/proven`, in the form of a slot: it is put in place after each
+//! commit that changed it. From it a lost state is put together again, as far as that goes. What the slot that
+//! does not count and the copy name is kept by [`Store::clean_up`], since either may be what a start finds.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use dunlin_core::code::Coded as _;
 use dunlin_core::update::{DeviceState, MAX_STATE_BYTES, STATE_FORMAT};
 use serde::Deserialize;
 
@@ -35,12 +40,20 @@ enum Standing {
         generation: u64,
         /// The state.
         json: Vec<u8>,
+        /// What the other slot may hold: of a commit that failed nobody knows whether it is on disk.
+        other: Vec<Vec<u8>>,
     },
     /// What is there must not be overwritten.
     Closed(StoreError),
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
+
+/// How many commits may fail in a row before what they named is no longer kept.
+const MAX_UNKNOWN: usize = 8;
+
+/// The copy of what is proven.
+const PROVEN: &str = "proven";
 
 impl Slots {
     /// Reads the slots; makes and fills them with zeros where they are missing.
@@ -65,17 +78,40 @@ impl Slots {
             Standing::Empty => {
                 self.write(fs, 0, 1, &json)?;
                 self.write(fs, 1, 2, &json)?;
-                self.standing = Standing::Committed { index: 1, generation: 2, json };
+                let other = vec![json.clone()];
+                self.standing = Standing::Committed { index: 1, generation: 2, json, other };
                 Ok(())
             }
-            Standing::Committed { index, generation, .. } => {
+            Standing::Committed { index, generation, other, .. } => {
                 // Counted before the write: should it fail and yet be on disk, the next one is newer.
                 *generation = generation.saturating_add(1);
-                let (other, generation) = (1 - *index, *generation);
-                self.write(fs, other, generation, &json)?;
-                self.standing = Standing::Committed { index: other, generation, json };
+                let (place, generation) = (1 - *index, *generation);
+                if other.len() < MAX_UNKNOWN {
+                    other.push(json.clone());
+                }
+                self.write(fs, place, generation, &json)?;
+                let Standing::Committed { index, json: before, other, .. } = &mut self.standing else {
+                    return Ok(());
+                };
+                *index = place;
+                *other = vec![std::mem::replace(before, json)];
                 Ok(())
             }
+        }
+    }
+
+    /// Begins anew where a state was lost.
+    fn forget_what_is_lost(&mut self) {
+        if let Standing::Closed(StoreError::StateLost { .. }) = self.standing {
+            self.standing = Standing::Empty;
+        }
+    }
+
+    /// What the slot that does not count may hold.
+    fn other(&self) -> &[Vec<u8>] {
+        match &self.standing {
+            Standing::Committed { other, .. } => other,
+            Standing::Empty | Standing::Closed(_) => &[],
         }
     }
 
@@ -125,23 +161,28 @@ fn open_slot(fs: &dyn Fs, path: &Path) -> Result<Slot, StoreError> {
 }
 
 fn standing(folder: &Path, a: Slot, b: Slot) -> Standing {
-    let committed = |index: usize, generation: u64, json: Vec<u8>| {
+    let committed = |index: usize, generation: u64, json: Vec<u8>, other: Vec<Vec<u8>>| {
         if let Some(found) = newer_format(&json) {
             return Standing::Closed(StoreError::StateFormat { found });
         }
-        Standing::Committed { index, generation, json }
+        Standing::Committed { index, generation, json, other }
     };
     match (a, b) {
         (Slot::Newer { format: found }, _) | (_, Slot::Newer { format: found }) => {
             Standing::Closed(StoreError::StateFormat { found })
         }
-        (Slot::Valid { generation: a, json }, Slot::Valid { generation: b, .. }) if a > b => {
-            committed(0, a, json)
+        (Slot::Valid { generation: a, json: newer }, Slot::Valid { generation: b, json: older }) if a > b => {
+            committed(0, a, newer, vec![older])
         }
-        (Slot::Valid { .. } | Slot::Invalid | Slot::Empty, Slot::Valid { generation, json }) => {
-            committed(1, generation, json)
+        (Slot::Valid { json: older, .. }, Slot::Valid { generation, json }) => {
+            committed(1, generation, json, vec![older])
         }
-        (Slot::Valid { generation, json }, Slot::Invalid | Slot::Empty) => committed(0, generation, json),
+        (Slot::Invalid | Slot::Empty, Slot::Valid { generation, json }) => {
+            committed(1, generation, json, Vec::new())
+        }
+        (Slot::Valid { generation, json }, Slot::Invalid | Slot::Empty) => {
+            committed(0, generation, json, Vec::new())
+        }
         (Slot::Invalid | Slot::Empty, Slot::Empty) | (Slot::Empty, Slot::Invalid) => Standing::Empty,
         (Slot::Invalid, Slot::Invalid) => {
             let detail = String::from("both slots are damaged");
@@ -179,7 +220,8 @@ impl Store {
     }
 
     /// Makes this the state; durable when it returns. After an error either state may be found at the
-    /// next start.
+    /// next start. The copy of what is proven follows it; where that fails it is tried again with the next
+    /// commit.
     ///
     /// # Errors
     /// [`StoreError::StateTooLarge`]; the disk; and what [`Store::load_state`] said.
@@ -189,7 +231,56 @@ impl Store {
         if json.len() > MAX_STATE_BYTES {
             return Err(too_large(json.len()));
         }
-        self.slots().commit(self.fs(), json)
+        self.slots().commit(self.fs(), json)?;
+        if let Err(error) = self.copy_proven(&state.proven()) {
+            tracing::warn!(code = %error.code(), "the copy of what is proven is not up to date: {error}");
+        }
+        Ok(())
+    }
+
+    /// What was proven when the copy beside the slots was made; `None` where there is none, or one that
+    /// cannot be read.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn proven(&self) -> Result<Option<DeviceState>, StoreError> {
+        match read_slot(self.fs(), &self.path("state", PROVEN))? {
+            Slot::Valid { json, .. } => Ok(serde_json::from_slice(&json).ok()),
+            Slot::Empty | Slot::Newer { .. } | Slot::Invalid => Ok(None),
+        }
+    }
+
+    /// Makes this the state where the state was lost; see [`DeviceState::recovered`].
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn recover(&self, state: &DeviceState) -> Result<(), StoreError> {
+        self.slots().forget_what_is_lost();
+        self.commit(state)
+    }
+
+    /// Puts a copy of what is proven in place, if it says more than the one that is there.
+    fn copy_proven(&self, proven: &DeviceState) -> Result<(), StoreError> {
+        let guarded = |state: &DeviceState| (state.models.clone(), state.root_version, state.channel.clone());
+        let mut copied = self.0.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing_yet = proven.models.iter().all(|model| model.active.is_none());
+        if (nothing_yet && copied.is_none()) || copied.as_ref().map(guarded) == Some(guarded(proven)) {
+            return Ok(());
+        }
+        let json =
+            serde_json::to_vec(proven).map_err(|_| StoreError::StateTooLarge { size_bytes: usize::MAX })?;
+        let bytes = slot::encode(0, &json).ok_or(StoreError::StateTooLarge { size_bytes: json.len() })?;
+        self.replace("state", PROVEN, &bytes)?;
+        *copied = Some(proven.clone());
+        Ok(())
+    }
+
+    /// Every state that a start could find beside the one that counts.
+    pub(crate) fn further_states(&self) -> Vec<DeviceState> {
+        let other: Vec<DeviceState> =
+            self.slots().other().iter().filter_map(|json| serde_json::from_slice(json).ok()).collect();
+        let copy = self.0.proven.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        other.into_iter().chain(copy).collect()
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {

@@ -24,11 +24,12 @@ fn state(boots: u64) -> DeviceState {
         models: Vec::new(),
         // Long enough that a slot has several sectors to tear.
         bad: (0..boots as u8 % 30 + 2).map(|i| Digest::of(&[i])).collect(),
+        recovered: false,
     }
 }
 
 fn open(fs: &FaultyFs) -> Result<Store, StoreError> {
-    Store::with(Box::new(fs.clone()), Path::new("/device"), None)
+    Store::with(Box::new(fs.clone()), Path::new("/device"), None, 512)
 }
 
 fn boots(store: &Store) -> u64 {
@@ -374,12 +375,167 @@ fn clean_up_leaves_what_is_named_and_nothing_else() {
     let mut expected = vec![
         kept.clone(),
         format!("{kept}.json"),
+        format!("{kept}.map"),
         format!("{coming}.part"),
         format!("{coming}.map"),
         "1.json".into(),
     ];
     expected.sort_unstable();
     assert_eq!(left, expected);
+}
+
+#[test]
+fn chunks_that_another_blob_has_are_copied_and_not_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let weights = noise(7 * CHUNK_BYTES);
+    let (old, mut new) = (weights.clone(), weights);
+    pull(&store, &old, CHUNK_BYTES).unwrap();
+    new[3 * CHUNK_BYTES] ^= 1;
+    let (blob, chunks) = blob(&new, CHUNK_BYTES);
+    let mut partial = store.create_partial(blob.digest, blob.size_bytes, &chunks).unwrap();
+    assert_eq!(partial.take_what_is_here(0).unwrap().len(), 6);
+    assert!(!partial.resume().have.get(3) && partial.resume().have.count() == 6);
+    partial.write(1, 3, 3 * CHUNK_BYTES as u64, &new[3 * CHUNK_BYTES..4 * CHUNK_BYTES]).unwrap();
+    partial.finish().unwrap();
+    assert!(store.blob(&blob.digest, blob.size_bytes).unwrap().bytes() == new);
+    // What rots there is found out, and fetched.
+    let path = folder.path().join("blobs").join(Digest::of(&old).to_string());
+    let mut rotten = old.clone();
+    rotten[CHUNK_BYTES] ^= 1;
+    std::fs::write(path, rotten).unwrap();
+    std::fs::remove_file(folder.path().join("blobs").join(format!("{}.map", blob.digest))).unwrap();
+    let mut third = old;
+    third[6 * CHUNK_BYTES] ^= 1;
+    let (blob, chunks) = self::blob(&third, CHUNK_BYTES);
+    let mut partial = store.create_partial(blob.digest, blob.size_bytes, &chunks).unwrap();
+    assert_eq!(partial.take_what_is_here(0).unwrap().len(), 5, "neither the rotten one nor the new one");
+}
+
+/// An installed release, named by a digest.
+fn installed(seed: &[u8]) -> dunlin_core::update::Installed {
+    let digest = Digest::of(seed);
+    dunlin_core::update::Installed { release: digest, artifact: digest, counter: 1, version: "1".into() }
+}
+
+fn state_of(boots: u64, active: Option<&[u8]>) -> DeviceState {
+    let models = vec![ModelState {
+        model: "m".parse().unwrap(),
+        floor: 1,
+        active: active.map(installed),
+        previous: None,
+        next: None,
+    }];
+    DeviceState { models, ..state(boots) }
+}
+
+#[test]
+fn what_is_proven_outlives_both_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.commit(&state_of(1, None)).unwrap();
+    assert_eq!(store.proven().unwrap(), None, "nothing is proven");
+    store.commit(&state_of(2, Some(b"one"))).unwrap();
+    store.commit(&state_of(3, Some(b"one"))).unwrap();
+    assert_eq!(store.proven().unwrap().unwrap().boots, 2, "written where it says something new");
+    drop(store);
+    for slot in ["state/a", "state/b"] {
+        std::fs::write(folder.path().join(slot), vec![7; 16 * 1024]).unwrap();
+    }
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.load_state().unwrap_err().code().id, "state-lost");
+    let proven = store.proven().unwrap().unwrap();
+    assert_eq!(proven.models[0].active, Some(installed(b"one")));
+    store.recover(&proven).unwrap();
+    assert_eq!(store.load_state().unwrap(), Some(proven.clone()));
+    drop(store);
+    assert_eq!(Store::open(folder.path()).unwrap().load_state().unwrap(), Some(proven));
+}
+
+#[test]
+fn the_copy_of_what_is_proven_is_whole_and_follows_the_commits() {
+    at_every_call(|fs| {
+        let mut proven = 0;
+        if let Ok(store) = open(fs) {
+            for (boot, active) in [(1, None), (2, Some(&b"one"[..])), (3, Some(b"two")), (4, Some(b"two"))] {
+                if store.commit(&state_of(boot, active)).is_ok() {
+                    proven = boot;
+                }
+            }
+        }
+        let failed = fs.failed();
+        fs.restart();
+        let store = open(fs).unwrap();
+        let copy = store.proven().unwrap();
+        // A commit whose copy failed is made up for by the next; only the very last can lack it.
+        let least = if failed { proven.saturating_sub(2) } else { 3 };
+        assert!(copy.map_or(0, |copy| copy.boots) >= least.min(3) || least < 2, "{least} of {proven}");
+        if let Some(state) = store.load_state().unwrap() {
+            store.commit(&state).unwrap();
+            let active = |state: &DeviceState| state.models[0].active.clone();
+            assert_eq!(store.proven().unwrap().and_then(|copy| active(&copy)), active(&state));
+        }
+    });
+}
+
+#[test]
+fn clean_up_keeps_what_an_older_state_or_the_copy_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for seed in [&b"one"[..], b"two", b"three"] {
+        pull(&store, seed, CHUNK_BYTES).unwrap();
+        store.store_document(&Digest::of(seed), seed).unwrap();
+    }
+    let left = |store: &Store| {
+        let names = store.names("blobs").unwrap();
+        ["one", "two", "three"].map(|seed| names.contains(&Digest::of(seed.as_bytes()).to_string()))
+    };
+    let clean = |seed: &[u8]| store.clean_up(&[Digest::of(seed)], &[Digest::of(seed)]).unwrap();
+    store.commit(&state_of(1, Some(b"one"))).unwrap();
+    store.commit(&state_of(2, Some(b"two"))).unwrap();
+    clean(b"three");
+    assert_eq!(left(&store), [true, true, true], "a slot, the copy, and what was asked for");
+    store.commit(&state_of(3, Some(b"three"))).unwrap();
+    store.commit(&state_of(4, Some(b"three"))).unwrap();
+    clean(b"three");
+    assert_eq!(left(&store), [false, false, true]);
+}
+
+#[test]
+fn a_full_disk_takes_documents_in_the_room_of_the_ballast() {
+    let fs = FaultyFs::of_capacity(64 * 1024);
+    let store = open(&fs).unwrap();
+    store.commit(&state(1)).unwrap();
+    let full = fs.disk_used();
+    fs.set_capacity(full + 100);
+    // The 512 bytes of ballast go for it.
+    store.store_document(&Digest::of(b"small"), &[1; 300]).unwrap();
+    assert!(store.document(&Digest::of(b"small")).unwrap().is_some());
+    // Beyond that it is full, nothing is half there, and the slots need no room.
+    let error = store.store_document(&Digest::of(b"large"), &[1; 3000]).unwrap_err();
+    assert_eq!(error.code().id, "disk-full");
+    assert_eq!(store.document(&Digest::of(b"large")).unwrap(), None);
+    store.commit(&state(2)).unwrap();
+    assert_eq!(boots(&store), 2);
+    // Clean-up makes room, and the ballast is taken again.
+    store.clean_up(&[], &[]).unwrap();
+    fs.set_capacity(full + 4000);
+    store.clean_up(&[], &[]).unwrap();
+    store.store_document(&Digest::of(b"large"), &[1; 3000]).unwrap();
+}
+
+#[test]
+fn a_blob_that_does_not_fit_beside_the_reserve_is_refused_before_it_is_begun() {
+    let fs = FaultyFs::of_capacity(64 * 1024);
+    let store = open(&fs).unwrap();
+    let bytes = noise(40 * 1024);
+    let (small, chunks) = blob(&bytes[..10_000], CHUNK_BYTES);
+    store.create_partial(small.digest, small.size_bytes, &chunks).unwrap();
+    let (large, chunks) = blob(&bytes, CHUNK_BYTES);
+    let before = fs.disk_used();
+    let error = store.create_partial(large.digest, large.size_bytes, &chunks).unwrap_err();
+    assert!(matches!(error, StoreError::NoRoom { needed_bytes: 40_960, .. }), "{error}");
+    assert_eq!((error.code().id, fs.disk_used()), ("disk-full", before));
 }
 
 #[test]

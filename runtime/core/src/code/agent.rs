@@ -33,7 +33,7 @@ super::codes! {
         "This is a fault in the agent: report it with the log around it.";
     DISK_FULL = "disk-full", Failed,
         "There is no space left on the device's disk.",
-        "Free some space. The agent ends when it cannot commit or store a document: let a service manager start it again; each start serves the installed model.";
+        "Free some space. What is installed is served meanwhile, and what could not be stored is tried again by itself.";
     DISK_FAILED = "disk-failed", Failed,
         "The device's disk cannot be read or written.",
         "The message names the file and what the system says; check the permissions and the disk.";
@@ -46,6 +46,9 @@ super::codes! {
     CHUNK_MISSING = "chunk-missing", Unreachable,
         "The broker does not send a chunk that a release needs; the agent goes on asking for it.",
         "Publish the release again with `dunlin publish`, and check that the device may subscribe to chunks.";
+    SLOW_RETRIEVAL = "slow-retrieval", Unreachable,
+        "A model has come very slowly for ten minutes, though there is a connection; the agent goes on.",
+        "Look at the link and at the broker's load; a broker that trickles on purpose looks the same.";
     RECORD_UNQUEUED = "record-unqueued", Failed,
         "A telemetry record cannot be queued or sent.",
         "This is a fault in the agent: report it with the log around it.";

@@ -61,6 +61,9 @@ super::codes! {
     DEVICE_EXISTS = "device-exists", Usage,
         "A device of this id is enrolled already.",
         "Choose another id; ids are never used again.";
+    BROKER_UNFIT = "broker-unfit", Failed,
+        "The broker does not do what Dunlin needs, or lets devices do what they must not.",
+        "Do what the failed probes say; docs/brokers.md has a configuration that passes.";
     DEVICE_UNKNOWN = "device-unknown", Usage,
         "No device of this id is in the device list, or it is decommissioned.",
         "`dunlin devices` lists the devices of the fleet.";

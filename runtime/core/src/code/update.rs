@@ -91,6 +91,9 @@ super::codes! {
     FRESHNESS_UNPROVEN = "freshness-unproven", Failed,
         "For longer than the site allows no deployment has proven that it was signed lately; what runs goes on.",
         "Run `dunlin deploy --echo @DEVICE`. If that was done, somebody holds it back: look at the broker.";
+    STATE_RECOVERED = "state-recovered", Failed,
+        "Both copies of the device's state were damaged: it runs what was proven last, and installs nothing before it knows what is new.",
+        "Check the disk, and run `dunlin deploy --echo @DEVICE`: the device then follows deployments again.";
     DOCUMENT_LOST = "document-lost", Failed,
         "A stored document that the state names is missing or damaged; it is fetched again.",
         "Check the disk.";

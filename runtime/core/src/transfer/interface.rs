@@ -1,6 +1,7 @@
 //! What goes into a transfer and what comes out: its configuration, events, actions and counters.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::Bitmap;
 use crate::digest::Digest;
@@ -21,10 +22,19 @@ pub struct TransferConfig {
     pub retry_max_ms: u64,
     /// Every so many vain attempts at a chunk are reported, at least 1.
     pub report_every: u32,
+    /// The most that is asked for, in bytes a second on average; `None` asks as fast as chunks come.
+    pub max_bytes_per_s: Option<NonZeroU64>,
+    /// Less than this in [`SLOW_WINDOW_MS`] is reported, in bytes a second. Where the transfer is held back
+    /// by `max_bytes_per_s`, half of that counts if it is less. 0 reports nothing.
+    pub slow_bytes_per_s: u64,
 }
 
+/// How long a transfer may be slow before it is reported, in milliseconds: ten minutes.
+pub const SLOW_WINDOW_MS: u64 = 600_000;
+
 impl Default for TransferConfig {
-    /// 8 outstanding, 10 s for a chunk, rests from 1 s to 5 min, every third vain attempt reported.
+    /// 8 outstanding, 10 s for a chunk, rests from 1 s to 5 min, every third vain attempt reported, no bound on
+    /// the rate, slow below 1 KiB/s.
     fn default() -> TransferConfig {
         TransferConfig {
             window: 8,
@@ -32,6 +42,8 @@ impl Default for TransferConfig {
             retry_base_ms: 1000,
             retry_max_ms: 300_000,
             report_every: 3,
+            max_bytes_per_s: None,
+            slow_bytes_per_s: 1024,
         }
     }
 }
@@ -39,7 +51,7 @@ impl Default for TransferConfig {
 /// What happened to a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferEvent<'a> {
-    /// It may begin; before this it asks for nothing. The link counts as up until [`Self::LinkDown`].
+    /// It may begin, or go on after [`TransferAction::ListComplete`]; before this it asks for nothing. The link counts as up until [`Self::LinkDown`].
     Started,
     /// A message on the topic of a chunk.
     Arrived {
@@ -47,6 +59,11 @@ pub enum TransferEvent<'a> {
         digest: Digest,
         /// The message.
         payload: &'a [u8],
+    },
+    /// The shell has this chunk from elsewhere, verified, and has written it to each of its places.
+    Present {
+        /// Its digest.
+        digest: Digest,
     },
     /// The time that [`super::Transfer::deadline_ms`] gave has come; at any other time it does nothing.
     Ticked,
@@ -81,7 +98,8 @@ pub enum TransferAction {
         length: usize,
     },
     /// The payload of the event was the blob's list of chunks. A shell that keeps it need not fetch it
-    /// again after a restart.
+    /// again after a restart. Nothing is asked for until [`TransferEvent::Started`] comes again: the shell may
+    /// say before what is [`TransferEvent::Present`].
     ListComplete {
         /// How many chunks the blob has.
         chunks: usize,
@@ -92,6 +110,11 @@ pub enum TransferAction {
         digest: Digest,
         /// Vain attempts.
         attempts: u32,
+    },
+    /// In the last ten minutes, in which the link was up, so little came. The transfer goes on.
+    Slow {
+        /// Bytes a second, on average.
+        bytes_per_s: u64,
     },
     /// Everything is written. Comes once; read the blob back and hash it.
     Finished,
@@ -135,6 +158,8 @@ pub struct TransferCounters {
     pub unasked: u64,
     /// Payloads on the topic of no chunk of this blob.
     pub foreign: u64,
+    /// Chunks that the shell had from elsewhere.
+    pub present_chunks: u64,
     /// Chunks that did not come in time.
     pub timed_out: u64,
     /// How often the link was lost.

@@ -7,7 +7,9 @@
 //! - a wrong or late chunk costs that chunk and nothing else: it is asked for again after a pause that
 //!   doubles, while the others go on; the transfer never gives up, it reports;
 //! - every missing byte is accepted once: equal chunks are fetched once and written to each place;
-//! - after a broken link or a restart only what is missing is asked for.
+//! - after a broken link or a restart only what is missing is asked for, and nothing that the shell has from
+//!   elsewhere;
+//! - no more is asked for than the rate allows, and a transfer that drags on is reported.
 //!
 //! Every missing chunk is in one of three places: *fresh* (not asked for yet), *asked* (outstanding), or
 //! *resting* (asked for in vain, to be asked for again later).
@@ -17,6 +19,7 @@
 
 mod bitmap;
 mod interface;
+mod pace;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,10 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 pub use bitmap::Bitmap;
-pub use interface::{Progress, Resume, TransferAction, TransferConfig, TransferCounters, TransferEvent};
+pub use interface::{
+    Progress, Resume, SLOW_WINDOW_MS, TransferAction, TransferConfig, TransferCounters, TransferEvent,
+};
+use pace::Pace;
 use plan::Piece;
 
 use crate::chunk::{self, ChunkListError};
@@ -71,6 +77,7 @@ pub struct Transfer {
     fresh: VecDeque<Digest>,
     asked: BTreeMap<Digest, Asked>,
     resting: BTreeSet<(u64, Digest)>,
+    pace: Pace,
     counters: TransferCounters,
 }
 
@@ -93,6 +100,7 @@ impl Transfer {
             fresh: VecDeque::new(),
             asked: BTreeMap::new(),
             resting: BTreeSet::new(),
+            pace: Pace::new(&config),
             counters: TransferCounters::default(),
         };
         match &blob.chunks {
@@ -115,10 +123,17 @@ impl Transfer {
             TransferEvent::Started => {
                 if self.phase == Phase::Idle {
                     self.phase = Phase::Pulling;
+                    self.pace.watch_from(now_ms);
                 }
             }
             TransferEvent::Arrived { digest, payload } => self.arrived(now_ms, digest, payload, &mut actions),
-            TransferEvent::Ticked => self.expire(now_ms, &mut actions),
+            TransferEvent::Present { digest } => self.present(digest, &mut actions),
+            TransferEvent::Ticked => {
+                self.expire(now_ms, &mut actions);
+                if self.phase == Phase::Pulling && self.link_up {
+                    actions.extend(self.pace.judge(now_ms));
+                }
+            }
             TransferEvent::LinkUp => self.link_came(now_ms, &mut actions),
             TransferEvent::LinkDown => {
                 if self.link_up {
@@ -137,9 +152,14 @@ impl Transfer {
             return None;
         }
         let lost = self.asked.values().map(|asked| asked.deadline_ms).min();
-        let rested = self.resting.first().map(|(until_ms, _)| *until_ms);
+        let rested = match self.fresh.is_empty() {
+            // With a bound on the rate, what was never asked for may wait for its turn.
+            false => Some(0),
+            true => self.resting.first().map(|(until_ms, _)| *until_ms),
+        };
         let rested = rested.filter(|_| self.asked.len() < self.config.window);
-        lost.into_iter().chain(rested).min()
+        let next = rested.map(|until_ms| until_ms.max(self.pace.may_ask_ms()));
+        lost.into_iter().chain(next).chain(self.pace.judged_ms()).min()
     }
 
     /// Which chunks are written, for the file beside the blob. A bit must not get to disk before its data:
@@ -228,6 +248,7 @@ impl Transfer {
         }
         self.counters.accepted_chunks += 1;
         self.counters.accepted_bytes += u64::from(piece.size_bytes);
+        self.pace.came(u64::from(piece.size_bytes));
         self.asked.remove(&digest);
         actions.push(TransferAction::Unsubscribe { digest });
         self.be_patient(now_ms);
@@ -243,6 +264,7 @@ impl Transfer {
             Ok(chunks) => {
                 actions.push(TransferAction::ListComplete { chunks: chunks.len() });
                 self.plan(chunks);
+                self.phase = Phase::Idle;
             }
             Err(error) => {
                 self.phase = Phase::Failed(error);
@@ -255,6 +277,18 @@ impl Transfer {
         for place in self.pieces.remove(&digest).map(|piece| piece.places).unwrap_or_default() {
             self.have.set(place.index);
             actions.push(TransferAction::Write { index: place.index, offset: place.offset, length });
+        }
+    }
+
+    fn present(&mut self, digest: Digest, actions: &mut Vec<TransferAction>) {
+        // A list is not stored in the blob: it is never present.
+        let Some(piece) = self.pieces.get(&digest).filter(|piece| !piece.places.is_empty()) else { return };
+        piece.places.iter().for_each(|place| self.have.set(place.index));
+        self.pieces.remove(&digest);
+        self.counters.present_chunks += 1;
+        self.resting.retain(|(_, resting)| *resting != digest);
+        if self.asked.remove(&digest).is_some() {
+            actions.push(TransferAction::Unsubscribe { digest });
         }
     }
 
@@ -298,6 +332,7 @@ impl Transfer {
         if core::mem::replace(&mut self.link_up, true) {
             return;
         }
+        self.pace.watch_from(now_ms);
         let outstanding: Vec<Digest> = self.asked.keys().copied().collect();
         outstanding.into_iter().for_each(|digest| self.ask(now_ms, digest, actions));
     }
@@ -311,7 +346,7 @@ impl Transfer {
             actions.push(TransferAction::Finished);
             return;
         }
-        while self.link_up && self.asked.len() < self.config.window {
+        while self.link_up && self.asked.len() < self.config.window && self.pace.may_ask_ms() <= now_ms {
             let Some(digest) = self.next(now_ms) else { break };
             self.ask(now_ms, digest, actions);
         }
@@ -320,8 +355,11 @@ impl Transfer {
     /// What to ask for next: chunks that were never asked for before those that failed, so that what is
     /// not there does not hold up what is.
     fn next(&mut self, now_ms: u64) -> Option<Digest> {
-        if let Some(digest) = self.fresh.pop_front() {
-            return Some(digest);
+        while let Some(digest) = self.fresh.pop_front() {
+            // What was present in the meantime needs no asking.
+            if self.pieces.contains_key(&digest) {
+                return Some(digest);
+            }
         }
         let (until_ms, digest) = *self.resting.first()?;
         if until_ms > now_ms {
@@ -335,6 +373,7 @@ impl Transfer {
         let Some(piece) = self.pieces.get(&digest) else { return };
         let deadline_ms = now_ms.saturating_add(timeout_ms(&self.config, piece.attempts));
         self.asked.insert(digest, Asked { since_ms: now_ms, deadline_ms });
+        self.pace.asked(now_ms, u64::from(piece.size_bytes));
         let max_payload_bytes = piece.size_bytes as usize;
         actions.push(TransferAction::Subscribe { digest, max_payload_bytes });
     }

@@ -64,6 +64,9 @@ impl Ground<'_> {
             return Err(Refusal::DeployEpoch { expected, found });
         }
         self.identity.site.judge_threshold(self.root.root(), RoleName::Deploy)?;
+        if self.state.recovered && !self.identity.is_echoed_by(&deployment) {
+            return Err(Refusal::Recovered);
+        }
         if self.is_known(&deployment)? {
             return Ok(Judgement::Known(deployment));
         }

@@ -36,7 +36,7 @@ mod state;
 pub use clock::{Clock, Now};
 pub use cohort::{bucket, in_cohort};
 pub use event::{Action, Event, Fault, Occurrence, Subject};
-pub use machine::{Device, Freshness, Identity, RestoreError, Standing};
+pub use machine::{Device, Freshness, Identity, RestoreError, Standing, device_blobs};
 pub use refusal::Refusal;
 pub use refusals::Refusals;
 pub use site::SitePolicy;

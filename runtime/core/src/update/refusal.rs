@@ -174,6 +174,12 @@ pub enum Refusal {
         /// The version that came.
         found: String,
     },
+    /// The device does not know any more what it accepted.
+    #[error(
+        "the device's state was lost and put together from an older copy: it follows a deployment for itself that \
+         echoes its nonce, or one of a new deploy epoch"
+    )]
+    Recovered,
     /// The release could not be prepared.
     #[error("{detail}")]
     Prepare {
@@ -189,7 +195,10 @@ impl Refusal {
     pub fn may_heal_with_a_new_root(&self) -> bool {
         match self {
             Refusal::Trust(error) => error.may_heal_with_a_new_root(),
-            Refusal::RootTooOld { .. } | Refusal::DeployEpoch { .. } | Refusal::SiteThreshold { .. } => true,
+            Refusal::RootTooOld { .. }
+            | Refusal::DeployEpoch { .. }
+            | Refusal::SiteThreshold { .. }
+            | Refusal::Recovered => true,
             Refusal::Audience { .. }
             | Refusal::NotOurs(_)
             | Refusal::DeviceRevoked(_)
@@ -243,6 +252,7 @@ impl Coded for Refusal {
             Refusal::SiteThreshold { .. } => code::update::SITE_THRESHOLD,
             Refusal::SiteImport(_) => code::update::SITE_IMPORT,
             Refusal::SitePin { .. } => code::update::SITE_PIN,
+            Refusal::Recovered => code::update::STATE_RECOVERED,
             Refusal::Prepare { .. } => code::update::PREPARE_FAILED,
         }
     }

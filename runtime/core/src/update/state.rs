@@ -169,6 +169,11 @@ pub struct DeviceState {
     pub models: Vec<ModelState>,
     /// Releases that failed here, the latest last.
     pub bad: Vec<Digest>,
+    /// Whether this was put together from an older copy, because the newest state was lost. Then nothing is
+    /// installed before a deployment echoes a nonce of the device, or a root moves the deploy epoch: an old
+    /// copy does not know what was accepted since.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub recovered: bool,
 }
 
 impl DeviceState {
@@ -205,7 +210,47 @@ impl DeviceState {
             sequences: sequences.take(MAX_AUDIENCES).collect(),
             models,
             bad: Vec::new(),
+            recovered: false,
         }
+    }
+
+    /// The part of the state that is worth a copy beside it: what is proven, and what guards it.
+    pub fn proven(&self) -> DeviceState {
+        let models = self.models.iter().map(|state| ModelState {
+            active: state.active.clone(),
+            previous: None,
+            next: None,
+            ..state.clone()
+        });
+        DeviceState { models: models.collect(), ..self.clone() }
+    }
+
+    /// A state out of the copy of what was proven, under the newest root that is stored. Deployments are not
+    /// recalled: which one was the newest is what was lost.
+    pub fn recovered(proven: DeviceState, root: &TrustedRoot) -> DeviceState {
+        let document = root.root();
+        let same_epoch = proven.deploy_epoch == document.deploy_epoch;
+        let forgotten = |accepted: AcceptedSequence| AcceptedSequence { digest: None, ..accepted };
+        let mut state = DeviceState {
+            root_version: root.version(),
+            root_digest: root.digest(),
+            deploy_epoch: document.deploy_epoch,
+            t_low_unix_s: proven.t_low_unix_s.max(document.issued_unix_s),
+            sequences: proven.sequences.into_iter().filter(|_| same_epoch).map(forgotten).collect(),
+            recovered: true,
+            ..proven
+        };
+        for model in &mut state.models {
+            if !same_epoch {
+                model.floor = 0;
+            }
+            // A root that came after the copy was made may forbid what it names.
+            let least = model.floor.max(document.minimum_counter(&model.model));
+            model.active.take_if(|active| {
+                active.counter < least || document.revoked_releases.contains(&active.release)
+            });
+        }
+        state
     }
 
     /// The digests of every document that the state names: a shell loads them for
@@ -289,6 +334,7 @@ mod tests {
                 })
                 .collect(),
             bad: (0..MAX_BAD).map(|_| Digest::of(b"")).collect(),
+            recovered: true,
         };
         let bytes = serde_json::to_vec(&state).unwrap();
         assert!(bytes.len() < MAX_STATE_BYTES, "{} bytes", bytes.len());

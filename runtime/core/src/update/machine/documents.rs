@@ -93,6 +93,7 @@ impl Device {
         self.state.deploy_epoch = epoch;
         self.state.sequences.clear();
         self.state.t_low_unix_s = issued_unix_s;
+        self.state.recovered = false;
         for model in &mut self.state.models {
             model.floor = 0;
         }
@@ -191,12 +192,17 @@ impl Device {
                 self.kept.device = None;
             }
         }
+        // Only what echoes gets here while the state is a recovered one.
+        let mut watch_anew = core::mem::take(&mut self.state.recovered);
         if let Some(channel) = channel
             && channel != self.state.channel
         {
             self.state.channel = channel;
             self.deployments.channel = None;
             self.kept.channel = None;
+            watch_anew = true;
+        }
+        if watch_anew {
             out.act(Action::WatchDeployments { audiences: self.audiences() });
         }
         out.report(Occurrence::DeploymentAccepted { audience, sequence, digest });
@@ -217,7 +223,7 @@ impl Device {
 
     /// A deployment that echoes the nonce of this boot was signed in it.
     fn note_echo(&mut self, now: Now, deployment: &Deployment) {
-        if deployment.nonce_echo.as_deref() == Some(self.identity.boot_id.as_str()) {
+        if self.identity.is_echoed_by(deployment) {
             self.echoed_ms = Some(now.monotonic_ms);
         }
     }

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::Device;
-use super::live::{Load, blobs};
+use super::live::{Load, device_blobs};
 use super::out::Out;
 use crate::code;
 use crate::digest::Digest;
@@ -330,7 +330,7 @@ impl Device {
 
     pub(super) fn fetch(&mut self, model: &ModelName, release: Digest, delay_ms: u64, out: &mut Out) {
         let Some(document) = self.releases.get(&release) else { return };
-        let blobs = blobs(document).cloned().collect();
+        let blobs = device_blobs(document).cloned().collect();
         self.live.entry(model.clone()).or_default().set(release, Load::Fetching);
         out.act(Action::FetchBlobs { release, blobs, delay_ms });
     }

@@ -77,7 +77,7 @@ impl Live {
 
 /// The blobs of a release that a device fetches: the module, and what judges it. The model card
 /// and the provenance are for people, and native code needs a role of its own.
-pub(super) fn blobs(release: &Release) -> impl Iterator<Item = &Blob> {
+pub fn device_blobs(release: &Release) -> impl Iterator<Item = &Blob> {
     let wanted = |kind: &AttachmentKind| match kind {
         AttachmentKind::Golden | AttachmentKind::Baseline => true,
         AttachmentKind::ModelCard | AttachmentKind::Provenance | AttachmentKind::Precompiled { .. } => false,

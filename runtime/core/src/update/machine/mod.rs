@@ -38,6 +38,7 @@ use crate::document::{Audience, Deployment, Release};
 use crate::id::{DeviceId, FleetId, ModelName};
 use crate::trust::{TrustedRoot, Verified};
 use live::Live;
+pub use live::device_blobs;
 use out::Out;
 pub use standing::{Freshness, Standing};
 
@@ -59,6 +60,13 @@ pub struct Identity {
     pub boot_id: String,
     /// What the owner of the site allows.
     pub site: SitePolicy,
+}
+
+impl Identity {
+    /// Whether a deployment echoes the nonce of this boot: it was signed in it.
+    pub fn is_echoed_by(&self, deployment: &Deployment) -> bool {
+        deployment.nonce_echo.as_deref() == Some(self.boot_id.as_str())
+    }
 }
 
 /// The deployments that are followed.
@@ -257,7 +265,7 @@ impl Device {
         for installed in self.state.models.iter().flat_map(ModelState::installed) {
             blobs.push(installed.artifact);
             if let Some(release) = self.releases.get(&installed.release) {
-                blobs.extend(live::blobs(release).map(|blob| blob.digest));
+                blobs.extend(live::device_blobs(release).map(|blob| blob.digest));
             }
         }
         blobs.sort_unstable();

@@ -70,6 +70,10 @@ impl Device {
             let detail = format!("root {} revokes this device", root.version);
             standing.push(Standing { code: code::update::DEVICE_REVOKED, detail, what: Subject::Device });
         }
+        if self.state.recovered {
+            let detail = String::from("the newest state was lost; what was proven before it is served");
+            standing.push(Standing { code: code::update::STATE_RECOVERED, detail, what: Subject::Device });
+        }
         for deployment in self.followed().filter(|deployment| now_unix_s > deployment.not_after_unix_s) {
             let (sequence, end) = (deployment.sequence, deployment.not_after_unix_s);
             let detail = format!("sequence {sequence} ended at {end}, and none has taken its place");

@@ -243,3 +243,14 @@ fn a_hostile_broker_is_counted_and_not_repeated() {
     let actions = shell.deploy_signed(&forged, &[Key::Stranger]);
     assert!(matches!(&actions[0], Action::Report(Occurrence::Refused { count: 500, .. })));
 }
+
+#[test]
+fn the_greatest_step_is_counted_from_the_sequence_before() {
+    let mut shell = Shell::new();
+    let step = crate::update::acceptance::MAX_SEQUENCE_STEP;
+    for sequence in [step, 2 * step, 3 * step] {
+        assert_eq!(codes(&shell.deploy(&deployment(channel(), sequence, vec![]))), [] as [String; 0]);
+    }
+    let beyond = deployment(channel(), 4 * step + 1, vec![]);
+    assert_eq!(codes(&shell.deploy(&beyond)), ["deployment-sequence-jump"]);
+}

@@ -3,6 +3,7 @@
 mod acceptance;
 mod installs;
 mod properties;
+mod recovery;
 mod roots;
 mod site;
 mod threats;
@@ -195,6 +196,13 @@ impl Shell {
         self.device = Device::restore(identity(), state, root, stored).unwrap();
         self.now.monotonic_ms = 0;
         self.step(Event::Started)
+    }
+
+    /// Both slots are damaged: the state is put together from this copy, as a shell does it.
+    pub(super) fn lose_state(&mut self, copy: &DeviceState) {
+        let root = TrustedRoot::enrolled(&self.disk.root).unwrap();
+        self.disk.state = serde_json::to_vec(&DeviceState::recovered(copy.clone(), &root)).unwrap();
+        self.reboot();
     }
 
     pub(super) fn lose_documents(&mut self) {
