@@ -121,6 +121,14 @@ fn a_fleet_lives_behind_certificates_and_access_rules() {
     assert_eq!((&told["connected"], &told["clock"]), (&true.into(), &"bounded".into()), "{told}");
     assert_eq!(told["alarms"], serde_json::json!([]));
 
+    // The doctor agrees, for the operator and for a device whose agent does not run.
+    let spare = enroll("press-4");
+    let access =
+        ["--ca", &authority.path("ca.pem"), "--certificate", &certificate, "--certificate-key", &key];
+    let doctor = ["doctor", "--broker", &world.url, "--name", "test", "--device", &spare.config()];
+    let told = ok(&[&doctor[..], &access].concat());
+    assert!(told.contains("this broker does all that Dunlin needs"), "{told}");
+
     // Nobody gets in without a certificate, or trusts a broker of another authority.
     let fleet = world.fleet();
     let ca = authority.path("ca.pem");

@@ -205,6 +205,12 @@ impl World {
         ok(&self.with_broker(&["publish", release], &self.fleet()));
     }
 
+    /// Deploys a release that may have failed on a device before.
+    pub fn deploy_again(&self, release: &str, to: &str) {
+        let arguments = ["deploy", release, "--to", to, "--report-interval-s", "1", "--retry"];
+        ok(&self.with_broker(&arguments, &self.fleet()));
+    }
+
     pub fn deploy(&self, release: &str, to: &str) {
         ok(&self.with_broker(&["deploy", release, "--to", to, "--report-interval-s", "1"], &self.fleet()));
     }

@@ -8,6 +8,7 @@
 pub mod ceremony;
 pub mod deploy;
 pub mod devices;
+pub mod doctor;
 pub mod enroll;
 pub mod evaluate;
 pub mod file;
@@ -15,6 +16,7 @@ pub mod folder;
 pub mod golden;
 pub mod key;
 pub mod publish;
+pub mod registry;
 pub mod release;
 pub mod run;
 pub mod signing;

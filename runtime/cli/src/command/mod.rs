@@ -5,8 +5,10 @@ mod broker;
 mod compile;
 mod deploy;
 mod devices;
+mod doctor;
 mod enroll;
 mod eval;
+mod gc;
 mod import;
 mod init;
 mod inspect;
@@ -53,7 +55,9 @@ pub(crate) enum Command {
     Release(release::Arguments),
     Publish(publish::Arguments),
     Deploy(deploy::Arguments),
+    Gc(gc::Arguments),
     Devices(devices::Arguments),
+    Doctor(doctor::Arguments),
     Move(leave::Move),
     Decommission(leave::Decommission),
     Key(key::Arguments),
@@ -84,6 +88,8 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Release(arguments) => release::run(arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Move(arguments) => leave::move_device(&arguments),
         Command::Decommission(arguments) => leave::decommission(&arguments),
@@ -124,7 +130,7 @@ impl FleetArgument {
 }
 
 /// Which broker, and who we are to it.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct BrokerArguments {
     /// The broker: mqtts://HOST[:PORT], or mqtt:// without TLS
     #[arg(long, value_name = "URL")]
@@ -149,6 +155,11 @@ pub(crate) struct BrokerArguments {
 impl BrokerArguments {
     /// Connects, or fails soon with what stood in the way.
     pub(crate) async fn connect(&self) -> Outcome<(Link, Events)> {
+        Ok(dunlin_mqtt::connect_once(self.config()?, CONNECT_TIMEOUT).await?)
+    }
+
+    /// The settings of a link, under a client id of its own.
+    pub(crate) fn config(&self) -> Outcome<LinkConfig> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(code::fleet::RANDOM, format!("no randomness: {error}")))?;
@@ -159,7 +170,7 @@ impl BrokerArguments {
             config.credentials = Some((name.clone(), Secret::new(password.trim_end_matches(['\r', '\n']))));
         }
         config.tls = self.tls()?;
-        Ok(dunlin_mqtt::connect_once(config, CONNECT_TIMEOUT).await?)
+        Ok(config)
     }
 
     fn tls(&self) -> Outcome<Option<Tls>> {

@@ -1,23 +1,34 @@
 //! `dunlin publish`: put a release on the broker.
 
 use clap::Args;
-use dunlin_fleet::publish;
+use dunlin_fleet::{publish, registry};
 
 use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
 use crate::failure::Outcome;
 use crate::show;
 
-/// Put a release on the broker, where devices find it; twice is as good as once
+/// Put a release on the broker, where devices find it
+///
+/// What the broker has already is not sent again. With --repair everything that deployments of this folder
+/// need is looked for on the broker, and sent where it is missing or altered.
 #[derive(Args)]
-#[command(after_help = "Example:\n  dunlin publish digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5")]
+#[command(after_help = "Examples:\n  dunlin publish digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5\n  \
+                        dunlin publish digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5 --dry-run\n  \
+                        dunlin publish --repair --fleet plant --broker mqtt://10.0.0.5")]
 pub(crate) struct Arguments {
     /// The release
-    #[arg(value_name = "N@V")]
-    release: ReleaseName,
+    #[arg(value_name = "N@V", required_unless_present = "repair")]
+    release: Option<ReleaseName>,
+    /// Restore what the broker lost of everything that is deployed
+    #[arg(long, conflicts_with = "release")]
+    repair: bool,
     #[command(flatten)]
     fleet: FleetArgument,
     #[command(flatten)]
     broker: BrokerArguments,
+    /// Send nothing, and say what would be sent
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -25,27 +36,41 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let fleet = arguments.fleet.open()?;
-    let release = fleet.find_release(&arguments.release.model, &arguments.release.version)?;
-    let messages = publish::messages(&fleet, &release)?;
-    let (count, bytes) = (messages.len(), messages.iter().map(|m| m.payload.len() as u64).sum());
-    block_on(async {
-        let (link, _events) = arguments.broker.connect().await?;
-        let bar = show::progress("publishing", bytes);
-        publish::send(&link, messages, |sent| bar.inc(sent)).await?;
-        bar.finish_and_clear();
+    let (messages, release) = match &arguments.release {
+        Some(name) => {
+            let release = fleet.find_release(&name.model, &name.version)?;
+            (publish::messages(&fleet, &release)?, Some(release))
+        }
+        None => (registry::everything(&fleet)?, None),
+    };
+    let survey = block_on(async {
+        let (link, mut events) = arguments.broker.connect().await?;
+        let survey = registry::survey(&link, &mut events, messages).await?;
+        if !arguments.dry_run {
+            let bar = show::progress("publishing", survey.missing_bytes());
+            publish::send(&link, survey.missing.clone(), |sent| bar.inc(sent)).await?;
+            bar.finish_and_clear();
+        }
         link.close().await;
-        Ok(())
+        Ok(survey)
     })?;
+    let (sent, there) = (survey.missing.len(), survey.present.len());
     if arguments.json {
         return show::json(&serde_json::json!({
-            "release": release.digest(), "messages": count, "bytes": bytes,
+            "release": release.map(|release| release.digest()), "sent": sent,
+            "sent_bytes": survey.missing_bytes(), "present": there, "present_bytes": survey.present_bytes(),
+            "dry_run": arguments.dry_run,
         }));
     }
+    let what = release.map_or_else(
+        || String::from("what is deployed"),
+        |release| format!("{} {}", release.model, release.version),
+    );
+    let done = if arguments.dry_run { "would be sent" } else { "sent" };
     println!(
-        "{} {} is on the broker: {count} messages, {}",
-        release.model,
-        release.version,
-        show::bytes(bytes)
+        "{what}: {sent} messages {done}, {}; {there} were there, {}",
+        show::bytes(survey.missing_bytes()),
+        show::bytes(survey.present_bytes())
     );
     Ok(())
 }
