@@ -102,7 +102,9 @@ fn the_clock_is_read_in_shells_only() {
             "runtime/agent/src/",
             "runtime/cli/src/",
             "runtime/compiler/examples/",
+            "runtime/agent/examples/",
             "runtime/core/examples/",
+            "runtime/fleet/src/doctor.rs",
             "runtime/mqtt/src/",
             "runtime/sandbox/",
         ],
@@ -113,13 +115,16 @@ fn the_clock_is_read_in_shells_only() {
 #[test]
 fn files_are_touched_in_shells_only() {
     for word in ["std::fs", "File::open"] {
-        only_in(word, &["runtime/agent/src/", "runtime/cli/src/", "runtime/fleet/src/"]);
+        only_in(
+            word,
+            &["runtime/agent/examples/", "runtime/agent/src/", "runtime/cli/src/", "runtime/fleet/src/"],
+        );
     }
 }
 
 #[test]
 fn sockets_are_opened_in_shells_only() {
-    only_in("TcpListener", &["runtime/agent/src/", "runtime/cli/src/"]);
+    only_in("TcpListener", &["runtime/agent/examples/", "runtime/agent/src/", "runtime/cli/src/"]);
     only_in("TcpStream", &["runtime/agent/src/", "runtime/mqtt/src/"]);
 }
 
@@ -134,6 +139,54 @@ fn local_files_are_trusted_by_the_operator_only() {
             "runtime/sandbox/examples/",
         ],
     );
+}
+
+/// Row 26 of SECURITY.md: what comes over the network is never unpacked, because nothing on a device can.
+#[test]
+fn no_decoder_is_linked_into_the_agent() {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(vec![String::from("--offline"), String::from("--locked")])
+        .exec()
+        .unwrap();
+    let resolve = metadata.resolve.unwrap();
+    let name = |id: &cargo_metadata::PackageId| {
+        metadata.packages.iter().find(|p| p.id == *id).unwrap().name.to_string()
+    };
+    let mut waiting: Vec<_> = resolve
+        .nodes
+        .iter()
+        .filter(|node| name(&node.id) == "dunlin-agent")
+        .map(|node| node.id.clone())
+        .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(name(&id)) {
+            continue;
+        }
+        let node = resolve.nodes.iter().find(|node| node.id == id).unwrap();
+        let normal = node.deps.iter().filter(|dependency| {
+            dependency.dep_kinds.iter().any(|kind| kind.kind == cargo_metadata::DependencyKind::Normal)
+        });
+        waiting.extend(normal.map(|dependency| dependency.pkg.clone()));
+    }
+    assert!(seen.contains("wasmtime") && seen.contains("rustls"), "{seen:?}");
+    let decoders = [
+        "flate2",
+        "miniz_oxide",
+        "zstd",
+        "zstd-safe",
+        "brotli",
+        "lz4",
+        "lz4_flex",
+        "xz2",
+        "bzip2",
+        "snap",
+        "zip",
+        "tar",
+    ];
+    let found: Vec<_> = decoders.iter().filter(|decoder| seen.contains(**decoder)).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

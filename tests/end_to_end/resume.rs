@@ -98,3 +98,115 @@ fn large_model() -> Vec<u8> {
         onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
     ])
 }
+
+/// Counts what passes to the device, and can be cut.
+#[derive(Default)]
+struct Line {
+    bytes: std::sync::atomic::AtomicU64,
+    current: std::sync::Mutex<Option<TcpStream>>,
+}
+
+impl Line {
+    fn cut(&self) {
+        if let Some(device) = self.current.lock().unwrap().take() {
+            let _ = device.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A line of about 4 MB/s to the broker; its address.
+fn line(broker: &str) -> (std::sync::Arc<Line>, String) {
+    let broker = broker.strip_prefix("mqtt://").unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let line = std::sync::Arc::new(Line::default());
+    let shared = std::sync::Arc::clone(&line);
+    std::thread::spawn(move || {
+        for device in listener.incoming().map_while(Result::ok) {
+            let Ok(mut upstream) = TcpStream::connect(&broker) else { continue };
+            *shared.current.lock().unwrap() = Some(device.try_clone().unwrap());
+            let (from_device, to_broker) = (device.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || forward(from_device, to_broker, Duration::ZERO));
+            let (shared, mut device) = (std::sync::Arc::clone(&shared), device);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 16 * 1024];
+                while let Ok(length @ 1..) = upstream.read(&mut buffer) {
+                    if device.write_all(&buffer[..length]).is_err() {
+                        break;
+                    }
+                    shared.bytes.fetch_add(length as u64, std::sync::atomic::Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(4));
+                }
+                let _ = device.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    (line, url)
+}
+
+/// A pull of 64 MiB with 20 cuts of the line and 5 kills, scaled down to `DUNLIN_INTERRUPTED_MIB` (12 if
+/// nothing is said), beside one that is left in peace.
+#[test]
+fn cuts_and_kills_send_little_twice() {
+    let mib: usize = std::env::var("DUNLIN_INTERRUPTED_MIB").map_or(12, |text| text.parse().unwrap());
+    let (cuts, kills) = ((mib * 20).div_ceil(64), (mib * 5).div_ceil(64));
+    let world = World::new();
+    let onnx = world.path("large.onnx");
+    std::fs::write(&onnx, large_model_of(mib)).unwrap();
+    let wasm = world.path("large.wasm");
+    ok(&["compile", &onnx, "-o", &wasm]);
+    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
+    world.publish("large@1.0.0");
+    world.deploy("large@1.0.0", "stable");
+    let (calm, calm_url) = line(&world.url);
+    let (rough, rough_url) = line(&world.url);
+    let serves = |device: &crate::world::Device| {
+        eventually("the model serves", || (device.get("/v2/models/large/ready")?.0 == 200).then_some(()));
+    };
+    {
+        let device = world.enroll_at("calm", &calm_url);
+        let _agent = device.start();
+        serves(&device);
+    }
+    let device = world.enroll_at("rough", &rough_url);
+    let mut agent = device.start();
+    let total = calm.bytes();
+    let events = cuts + kills;
+    for event in 0..events {
+        let due = total * (event as u64 + 1) / (events as u64 + 2);
+        eventually("the pull goes on", || (rough.bytes() >= due).then_some(()));
+        if event % (events / kills) == 1 {
+            agent.kill();
+            agent = device.start();
+        } else {
+            rough.cut();
+        }
+    }
+    serves(&device);
+    let twice = rough.bytes().saturating_sub(total);
+    let share = 100.0 * twice as f64 / total as f64;
+    println!("{mib} MiB, {cuts} cuts, {kills} kills: {twice} bytes twice, {share:.2} %");
+    assert!(share <= 2.0, "{share:.2} % came twice");
+}
+
+/// `y = relu(x W)`, W of so many MiB.
+fn large_model_of(mib: usize) -> Vec<u8> {
+    let (k, n) = (1024, mib * 256);
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+    };
+    let weights: Vec<f32> = (0..k * n).map(|_| next()).collect();
+    onnx::model(&[
+        onnx::node("MatMul", &["x", "w"], "h"),
+        onnx::node("Relu", &["h"], "y"),
+        onnx::initializer("w", &[k as u64, n as u64], &weights),
+        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
+        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
+    ])
+}

@@ -65,6 +65,10 @@ impl Process {
         Process { child: command.spawn().unwrap() }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

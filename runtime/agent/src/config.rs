@@ -174,6 +174,9 @@ pub struct Telemetry {
     pub report_interval_s: Option<u32>,
 }
 
+/// What may wait to be looked at, from the broker: some windows of chunks, and documents.
+const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
+
 fn default_state_dir() -> PathBuf {
     PathBuf::from("state")
 }
@@ -315,6 +318,7 @@ impl Config {
         Ok(LinkConfig {
             credentials: user.zip(self.password()?),
             tls: self.tls(floor)?,
+            max_queued_bytes: MAX_QUEUED_BYTES,
             keep_alive: Duration::from_secs(broker.keep_alive_s.into()),
             first_connect_jitter: Duration::from_secs(broker.first_connect_jitter_s.into()),
             ..LinkConfig::new(broker.url.clone(), client_id)

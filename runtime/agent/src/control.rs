@@ -14,6 +14,7 @@ mod presence;
 mod record;
 mod report;
 mod shutdown;
+mod takeover;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +39,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
 use durable::Waiting;
 use presence::PresenceKeeper;
+use takeover::Takeover;
 use watch::{Watch, Watched};
 
 /// The version that releases may ask for.
@@ -114,6 +116,7 @@ struct Control {
     time_floor: TimeFloor,
     inbox: mpsc::UnboundedSender<Event>,
     waiting: Waiting,
+    takeover: Takeover,
     /// Served and failed of each release in trial, when they were told last.
     told: BTreeMap<Digest, (u64, u64)>,
     report_interval_s: Option<u32>,
@@ -161,6 +164,7 @@ impl Control {
             time_floor,
             inbox,
             waiting: Waiting::new(epoch),
+            takeover: Takeover::default(),
             told: BTreeMap::new(),
             report_interval_s: config.telemetry.report_interval_s,
             reported: epoch,
@@ -326,6 +330,7 @@ impl Control {
                 self.fetcher.link_up();
                 self.watch.retry_refused().await;
                 self.presence.connected(true);
+                self.takeover.connected(Instant::now());
                 self.tell_status()?;
                 self.say_online()?;
             }
@@ -338,6 +343,12 @@ impl Control {
             dunlin_mqtt::Event::Disconnected { reason, retry_in } => {
                 tracing::warn!(retry_in_ms = retry_in.as_millis(), "not connected to the broker: {reason}");
                 self.presence.connected(false);
+                if self.takeover.disconnected(Instant::now()) {
+                    let code = code::link::DUPLICATE_IDENTITY.id.to_string();
+                    let detail =
+                        String::from("the broker has ended several connections soon after it accepted them");
+                    self.tell(Occurrence::Alarm { code, detail, what: Subject::Device });
+                }
                 self.fetcher.link_down();
                 self.tell_status()?;
             }

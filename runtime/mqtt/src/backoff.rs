@@ -54,6 +54,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Row 42 of SECURITY.md: 10,000 devices whose broker was away until all of them waited the longest.
+    #[test]
+    fn a_fleet_that_comes_back_is_spread_over_the_longest_wait() {
+        let (backoff, devices) = (Backoff::default(), 10_000_u64);
+        let mut seconds = vec![0_u64; 301];
+        for device in 0..devices {
+            let random = device.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let wait = backoff.delay(20, random);
+            seconds[usize::try_from(wait.as_secs()).unwrap()] += 1;
+        }
+        let (peak, mean) = (seconds.iter().max().copied().unwrap(), devices / backoff.cap.as_secs());
+        assert!(peak <= 2 * mean, "{peak} in one second, {mean} on average");
+        // And before that, each attempt of the fleet is spread over its own wait.
+        let early = (0..devices).map(|device| backoff.delay(1, device.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let tenths = early.fold([0_u64; 11], |mut tenths, wait| {
+            tenths[usize::try_from(wait.as_millis() / 100).unwrap()] += 1;
+            tenths
+        });
+        assert!(tenths.iter().all(|tenth| *tenth <= 2 * devices / 10), "{tenths:?}");
+    }
+
     #[test]
     fn the_ceiling_doubles_up_to_the_cap() {
         let backoff = Backoff::default();

@@ -586,3 +586,41 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     let config = LinkConfig::new("mqtt://localhost".parse().unwrap(), "x");
     assert_eq!(connect(config).map(|_| ()).unwrap_err(), LinkError::NoRuntime);
 }
+
+/// Row 40 of SECURITY.md: the broker closes after each number of bytes of a session, and the next one works.
+#[tokio::test]
+async fn a_session_may_end_at_any_byte() {
+    let session = |subscribe_id: u16, publish_id: u16| {
+        [suback(subscribe_id, &[1]), publish("t", b"data", 7, false), puback(publish_id)].concat()
+    };
+    // Ids are those of the client: the first subscribe and the first publish of a connection.
+    let length = session(1, 2).len() + connack(0).len();
+    for cut in 0..length {
+        let broker = Broker::start().await;
+        let (link, mut events) = connect(config(&broker)).unwrap();
+        let wanted = [Subscription::new("t", 10)];
+        let subscribing = link.subscribe(&wanted);
+        let serving = async {
+            let (mut peer, _) = broker.accept_hello().await;
+            let whole = connack(0);
+            peer.send(&whole[..whole.len().min(cut)]).await;
+            if cut > whole.len() {
+                let (subscribe_id, _) = peer.expect_subscribe().await;
+                let rest = session(subscribe_id, 9999);
+                peer.send(&rest[..cut - whole.len()]).await;
+            }
+            drop(peer);
+            let mut peer = broker.accept().await;
+            assert_eq!(peer.grant().await, ["t"], "cut at {cut}");
+            peer.send(&publish("t", b"whole", 8, false)).await;
+            peer
+        };
+        let (subscribed, _peer) = tokio::join!(subscribing, serving);
+        subscribed.unwrap();
+        loop {
+            if next_received(&mut events).await.payload == "whole" {
+                break;
+            }
+        }
+    }
+}

@@ -20,6 +20,7 @@
 //! After an error of the disk both files are dropped: what a failed sync left behind is not to be
 //! believed, and the next attempt starts with new ones.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,8 @@ pub struct Partial {
     map: Box<dyn FsFile>,
     /// The chunks that were written.
     have: Bitmap,
+    /// Whether an earlier attempt may have written more than its map says.
+    resumed: bool,
     /// Written since the last sync, in bytes.
     waiting_bytes: u64,
     /// When the first of these was written.
@@ -82,7 +85,7 @@ impl Store {
             tracing::warn!(blob = %blob.digest.short(), "what is there of a blob is not of use: it is fetched anew");
             return Ok(None);
         };
-        self.opened(blob.digest, blob.size_bytes, list, have).map(Some)
+        self.opened(blob.digest, blob.size_bytes, list, have, true).map(Some)
     }
 
     /// Begins a blob that is cut into these chunks, in place of what is there of it. Its space on disk is
@@ -103,7 +106,7 @@ impl Store {
         self.remove(&part_path)?;
         self.admit(digest, size_bytes)?;
         let list = chunk::encode_list(chunks);
-        let mut partial = self.opened(digest, size_bytes, list, Bitmap::empty(chunks.len()))?;
+        let mut partial = self.opened(digest, size_bytes, list, Bitmap::empty(chunks.len()), false)?;
         match partial.prepare() {
             Ok(()) => Ok(partial),
             Err(error) => Err(partial.dropped(error)),
@@ -127,6 +130,7 @@ impl Store {
         size_bytes: u64,
         list: Vec<u8>,
         have: Bitmap,
+        resumed: bool,
     ) -> Result<Partial, StoreError> {
         let (part_path, map_path) = self.partial_paths(&digest);
         let open =
@@ -139,6 +143,7 @@ impl Store {
             part: open(&part_path)?,
             map: open(&map_path)?,
             have,
+            resumed,
             waiting_bytes: 0,
             waiting_since_ms: None,
         })
@@ -244,6 +249,31 @@ impl Partial {
             .filter(|(index, _)| !self.have.get(*index))
             .map(|(index, (reference, range))| (index, range.start, reference.digest))
             .collect()
+    }
+
+    /// Notes the chunks that are in the file and not in its map: what was written after the last sync before a
+    /// process was killed, or what the disk had taken when the power went. They are on disk for certain with
+    /// the next sync.
+    pub(super) fn recognise(&mut self) -> BTreeSet<Digest> {
+        let mut found = BTreeSet::new();
+        if !std::mem::take(&mut self.resumed) {
+            return found;
+        }
+        let mut buffer = vec![0; chunk::MAX_CHUNK_BYTES];
+        let lengths = self.missing().into_iter().filter_map(|(index, offset, digest)| {
+            let length = self.list.chunks_exact(36).nth(index)?.last_chunk::<4>()?;
+            Some((index, offset, digest, usize::try_from(u32::from_le_bytes(*length)).ok()?))
+        });
+        for (index, offset, digest, length) in lengths.collect::<Vec<_>>() {
+            let Some(piece) = buffer.get_mut(..length) else { continue };
+            // Where it cannot be read, it is fetched.
+            if self.part.read_at(piece, offset).is_ok() && Digest::of(piece) == digest {
+                self.have.set(index);
+                self.waiting_since_ms.get_or_insert(0);
+                found.insert(digest);
+            }
+        }
+        found
     }
 
     fn hash(&self) -> io::Result<Digest> {

@@ -1,7 +1,8 @@
-//! Chunks that are on the device already, in other blobs: new code over old weights fetches the code.
+//! Chunks that are on the device already: in other blobs, so that new code over old weights fetches the code;
+//! and in what an interrupted attempt wrote and had no time to note.
 //!
-//! A blob keeps the map that it was pulled with, and so the list of its chunks. What is found by it is hashed
-//! before it is believed; what cannot be read is fetched.
+//! A blob keeps the map that it was pulled with, and so the list of its chunks. What is found is hashed before
+//! it is believed; what cannot be read is fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,21 +52,21 @@ impl Store {
 }
 
 impl Partial {
-    /// Copies what other blobs have of this one; the chunks that are here now. Waits for the disk.
+    /// Takes over what an earlier attempt wrote, and copies what other blobs have of this one; the chunks that are here now. Waits for the disk.
     ///
     /// # Errors
     /// The disk, as [`Partial::write`]; what cannot be read is only left to be fetched.
     pub fn take_what_is_here(&mut self, now_ms: u64) -> Result<Vec<Digest>, StoreError> {
+        let mut present = self.recognise();
         let missing = self.missing();
         let wanted: BTreeSet<Digest> = missing.iter().map(|(_, _, digest)| *digest).collect();
         let places = match self.store().find_chunks(&wanted) {
             Ok(places) => places,
             Err(error) => {
                 tracing::warn!(%error, "what other models have of this one is fetched again");
-                return Ok(Vec::new());
+                return Ok(present.into_iter().collect());
             }
         };
-        let mut present = BTreeSet::new();
         for (index, offset, digest) in missing {
             let Some(place) = places.get(&digest) else { continue };
             if let Some(bytes) = self.store().read_chunk(digest, *place) {

@@ -25,6 +25,9 @@ super::codes! {
     CLOCK_BEHIND = "clock-behind", Refused,
         "The broker's certificate is valid from a moment on that has not come by the device's clock; it was accepted, as its authority has signed it.",
         "Set the device's clock, or let it ask a time server.";
+    DUPLICATE_IDENTITY = "duplicate-identity", Failed,
+        "The broker ends the device's connections soon after it accepts them, as it does when somebody else connects with the same client id.",
+        "Look for a second device with this id, or a stolen certificate; let the broker bind client ids to certificates (docs/brokers.md).";
     MESSAGE_TOO_LARGE = "message-too-large", Failed,
         "A message is larger than the largest packet of the link and was not sent.",
         "Send less in one message, or raise the packet limit here and at the broker.";

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
+use super::ask::Ask;
 use super::live::Load;
 use super::out::Out;
 use super::{Device, Kept};
@@ -24,6 +25,7 @@ impl Device {
     /// subscribes. Nothing here needs the network.
     pub(super) fn started(&mut self, now: Now, out: &mut Out) {
         self.started_ms = now.monotonic_ms;
+        self.ask = Ask::content(now);
         self.state.boots = self.state.boots.saturating_add(1);
         out.persist();
         for model in self.model_names() {
@@ -69,6 +71,7 @@ impl Device {
             Err(error) => return self.refuse(now, Subject::Root, &Refusal::Trust(error), out),
         };
         let version = next.version();
+        self.ask = Ask::content(now);
         let wanted = self.wanted_releases();
         self.root = next;
         self.state.root_version = version;
@@ -169,6 +172,7 @@ impl Device {
     fn follow(&mut self, now: Now, deployment: Verified<Deployment>, out: &mut Out) {
         let (audience, sequence, digest) =
             (deployment.audience.clone(), deployment.sequence, deployment.digest());
+        self.ask = Ask::content(now);
         let wanted = self.wanted_releases();
         out.store(Action::StoreDocument { digest, envelope: deployment.envelope().to_vec() });
         self.state.t_low_unix_s = raised(self.state.t_low_unix_s, deployment.issued_unix_s);

@@ -319,6 +319,7 @@ impl Device {
             self.judge_trial(&model, now, out);
         }
         self.tell_standing(now, out);
+        self.ask_again(now, out);
     }
 
     fn set_stage(&mut self, model: &ModelName, stage: Stage, out: &mut Out) {

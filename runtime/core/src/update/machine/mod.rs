@@ -1,13 +1,14 @@
 //! The device: documents in, actions out.
 //!
 //! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
-//! documents; `standing` says what a person should look at while it lasts; `desire` says what the accepted deployments want of a model; `install` is the table of
+//! documents, and `ask` asks for them again; `standing` says what a person should look at while it lasts; `desire` says what the accepted deployments want of a model; `install` is the table of
 //! (load, event) for releases; `trial` judges probation; `settle` chooses which loaded release serves.
 //!
 //! Invariants, each held by a property test: no release that is installed has a counter below its
 //! floor or the root's minimum, none is revoked; sequences of an audience never fall within a deploy
 //! epoch; in every step the stores come first, then `Persist`, then everything else.
 
+mod ask;
 mod desire;
 mod documents;
 mod install;
@@ -99,6 +100,7 @@ pub struct Device {
     /// When a nonce of this boot was echoed last, in monotonic milliseconds.
     echoed_ms: Option<u64>,
     standing_told: Vec<standing::Told>,
+    ask: ask::Ask,
     /// Named by the state, but absent or damaged in the store.
     lost: Vec<Digest>,
 }
@@ -177,6 +179,7 @@ impl Device {
             started_ms: 0,
             echoed_ms: None,
             standing_told: Vec::new(),
+            ask: ask::Ask::default(),
             lost: Vec::new(),
         };
         device.recall(&documents.into_iter().collect());
@@ -340,6 +343,7 @@ impl Device {
     }
 
     fn refuse(&mut self, now: Now, what: Subject, refusal: &Refusal, out: &mut Out) {
+        self.ask_about(&what, now);
         let counted = refusal.code().id;
         let told_as = if let Refusal::Prepare { code, .. } = refusal { code.as_str() } else { counted };
         if let Some(count) = self.refusals.note(counted, told_as, &what, now.monotonic_ms) {

@@ -295,3 +295,43 @@ fn t68_when_everything_has_ended_what_runs_goes_on_also_after_a_reboot() {
     let four = deployment(channel(), 2, vec![entry(&release("m", 4))]);
     assert_eq!(codes(&shell.deploy(&four)), ["deployment-expired"]);
 }
+
+/// When the device asks for its deployments, in seconds, over so many.
+fn asked(shell: &mut Shell, seconds: u64) -> Vec<u64> {
+    let asks = |action: &Action| matches!(action, Action::WatchDeployments { .. });
+    (1..=seconds).filter(|_| shell.tick(1).iter().any(asks)).collect()
+}
+
+#[test]
+fn t35_what_was_displaced_on_its_way_is_asked_for_again() {
+    let mut shell = Shell::new();
+    let garbage = || Event::DeploymentArrived { audience: channel(), envelope: b"poison".to_vec() };
+    // A broker that sends nothing is asked every quarter of an hour, with some jitter.
+    let calm = asked(&mut shell, 3600);
+    assert!((4..=8).contains(&calm.len()), "{calm:?}");
+    // A refusal is asked about soon; one after the other, ever later.
+    let mut shell = Shell::new();
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        shell.step(garbage());
+        let mut wait = 1;
+        while asked(&mut shell, 1).is_empty() {
+            wait += 1;
+        }
+        waits.push(wait);
+    }
+    assert!(waits[0] <= 6 && waits.is_sorted() && *waits.last().unwrap() <= 900, "{waits:?}");
+    assert!(waits[5] >= 60, "{waits:?}");
+    // The root and release documents that are wanted and have not come are asked for with it.
+    let one = release("m", 1);
+    shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
+    let digest = digest_of(&one);
+    shell.step(Event::ReleaseArrived { digest, envelope: b"poison".to_vec() });
+    let actions: Vec<Action> = (0..6).flat_map(|_| shell.tick(1)).collect();
+    assert!(actions.contains(&Action::FetchRelease { digest }), "{actions:?}");
+    assert!(actions.contains(&Action::WatchRoot { version: 2 }));
+    // What is accepted begins anew.
+    shell.install(&one);
+    shell.step(garbage());
+    assert!(!asked(&mut shell, 6).is_empty());
+}
