@@ -179,7 +179,8 @@ impl Proxy {
                         }
                     }
                 }
-                (Mischief::Withhold, PUBLISH) if topic_of(&packet).contains("/chunk/") && count % 2 == 0 => {}
+                (Mischief::Withhold, PUBLISH)
+                    if topic_of(&packet).contains("/chunk/") && count.is_multiple_of(2) => {}
                 (Mischief::Alter, PUBLISH) => {
                     let last = packet.len() - 1;
                     packet[last] ^= 1;

@@ -121,18 +121,22 @@ fn two_layers(first_of_b: f32) -> Vec<u8> {
     ])
 }
 
-/// Two layers of 1 MiB, in 32 chunks each; one weight of the second changes.
+/// Two layers of 1 MiB, in 32 chunks each; one weight of the second changes, and then the code alone.
 #[test]
-fn a_changed_layer_is_all_that_is_sent_and_fetched() {
+fn a_changed_layer_or_new_code_is_all_that_is_sent_and_fetched() {
     let world = World::new();
     let device = world.enroll("alpha");
     let _agent = device.start();
     let fleet = world.fleet();
     let mut sent = Vec::new();
-    for (version, first) in [("1.0.0", 0.25), ("1.1.0", 0.5)] {
-        let (onnx, wasm) = (world.path("two.onnx"), world.path("two.wasm"));
+    let (onnx, wasm, old) = (world.path("two.onnx"), world.path("two.wasm"), world.path("old.wasm"));
+    let other_code = ["--simd", "deterministic", "--like", &old];
+    for (version, first, options) in
+        [("1.0.0", 0.25, &[][..]), ("1.1.0", 0.5, &[]), ("1.2.0", 0.5, &other_code)]
+    {
         std::fs::write(&onnx, two_layers(first)).unwrap();
-        ok(&["compile", &onnx, "-o", &wasm]);
+        ok(&[&["compile", &onnx, "-o", &wasm], options].concat());
+        std::fs::copy(&wasm, &old).unwrap();
         ok(&["release", &wasm, "--fleet", &fleet, "--name", "two", "--version", version]);
         let release = format!("two@{version}");
         let told = json(&ok(&["publish", &release, "--fleet", &fleet, "--broker", &world.url, "--json"]));
@@ -145,11 +149,14 @@ fn a_changed_layer_is_all_that_is_sent_and_fetched() {
     }
     println!("messages and bytes sent: {sent:?}");
     // A weight lies in one chunk; code, card and release are new at most.
-    assert!(sent[0].1 > 2 << 20 && sent[1].0 <= 4, "{sent:?}");
+    assert!(sent[0].1 > 2 << 20 && sent[1].0 <= 4 && sent[2].0 <= 4, "{sent:?}");
     let log = device.log();
-    let fetched = log.lines().rev().find(|line| line.contains("the whole of")).unwrap();
-    let number = fetched.split("fetched ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    assert!(number.parse::<u64>().unwrap() <= 3, "{fetched}");
+    let fetched = log
+        .lines()
+        .filter_map(|line| line.split(": fetched ").nth(1)?.split(' ').next()?.parse::<u64>().ok());
+    let fetched: Vec<u64> = fetched.collect();
+    println!("chunks fetched: {fetched:?}");
+    assert!(fetched.len() == 3 && fetched[1..].iter().all(|chunks| *chunks <= 3), "{fetched:?}");
 }
 
 #[test]

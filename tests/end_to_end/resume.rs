@@ -190,7 +190,8 @@ fn cuts_and_kills_send_little_twice() {
     let twice = rough.bytes().saturating_sub(total);
     let share = 100.0 * twice as f64 / total as f64;
     println!("{mib} MiB, {cuts} cuts, {kills} kills: {twice} bytes twice, {share:.2} %");
-    assert!(share <= 2.0, "{share:.2} % came twice");
+    // What is on its way at such a moment: a few chunks.
+    assert!(twice <= (events * 4 * 32 * 1024) as u64, "{twice} bytes came twice in {events} interruptions");
 }
 
 /// `y = relu(x W)`, W of so many MiB.

@@ -122,6 +122,9 @@ fn describe(config: &Config, state: &DeviceState) -> String {
         state.deploy_epoch,
         state.boots
     );
+    if state.recovered {
+        text.push_str("its state was lost: this is what was proven before, and nothing new is followed before an echo\n");
+    }
     for accepted in &state.sequences {
         let deployment = accepted.digest.map_or_else(|| String::from("enrolled"), |digest| digest.short());
         let _ = writeln!(
@@ -223,9 +226,10 @@ mod tests {
                 }),
             }],
             bad: vec![],
-            recovered: false,
+            recovered: true,
         };
         let text = describe(&config, &state);
+        assert!(text.contains("its state was lost"), "{text}");
         assert!(text.starts_with("device d of fleet f, channel stable\nroot 1 ("), "{text}");
         assert!(text.contains("model digits, floor 1\n  active    1.0.1 (counter 1,"), "{text}");
         assert!(text.contains("  in trial  1.0.2 (counter 2,"), "{text}");
