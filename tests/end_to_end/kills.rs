@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::onnx::{self, Axis};
 use crate::world::{World, classes, eventually, ok, test_images};
 
 /// How often the agent is killed in an ordinary run; `DUNLIN_KILLS` says otherwise.
@@ -19,7 +20,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Each kill comes at a random moment of a life in which something is always under way: every second start
-/// finds a new deployment, of one of three releases. An agent that dies three times in a trial takes the release
+/// finds a new deployment, of one of three releases, and a second model of 3 MiB comes and goes, so that many
+/// kills come in a pull. An agent that dies three times in a trial takes the release
 /// for its murderer, and rightly so: deployments here say `--retry`.
 #[test]
 fn two_hundred_kills_cost_time_and_nothing_else() {
@@ -46,8 +48,22 @@ fn two_hundred_kills_cost_time_and_nothing_else() {
         eventually("the release is proven", || proven(&device.config()).then_some(()));
         agent.kill();
     }
+    let onnx = world.path("large.onnx");
+    std::fs::write(&onnx, large_model()).unwrap();
+    let wasm = world.path("large.wasm");
+    ok(&["compile", &onnx, "-o", &wasm]);
+    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
+    world.publish("large@1.0.0");
+    let (fleet, mut pulls) = (world.fleet(), 0);
     let start = Instant::now();
     for kill in 0..kills {
+        if kill % 10 == 0 {
+            world.deploy_again("large@1.0.0", "stable");
+        } else if kill % 10 == 8 {
+            let remove =
+                ["deploy", "large@1.0.0", "--fleet", &fleet, "--broker", &world.url, "--to", "stable"];
+            ok(&[&remove[..], &["--remove"]].concat());
+        }
         if kill % 2 == 0 {
             let version = versions[usize::try_from(next(&mut seed) % 3).unwrap()];
             world.deploy_again(&format!("digits@{version}"), "stable");
@@ -60,21 +76,39 @@ fn two_hundred_kills_cost_time_and_nothing_else() {
             device.log()
         );
         agent.kill();
+        pulls += u64::from(device.bundle.join("state/partial").read_dir().unwrap().next().is_some());
         // Whatever it was in the middle of, its state can be read.
         let state: serde_json::Value =
             serde_json::from_str(&ok(&["agent", "state", "--config", &device.config(), "--json"])).unwrap();
         assert!(state["models"][0]["active"].is_object(), "seed {first_seed}, kill {kill}: {state}");
     }
-    println!("{kills} kills in {:.1} s", start.elapsed().as_secs_f64());
+    println!("{kills} kills in {:.1} s, {pulls} of them in a pull", start.elapsed().as_secs_f64());
+    assert!(pulls > 0, "no kill came in a pull");
     world.deploy_again("digits@1.2.0", "stable");
+    world.deploy_again("large@1.0.0", "stable");
     let _agent = device.start();
     device.serves("1.2.0");
+    eventually("the large model serves", || (device.get("/v2/models/large/ready")?.0 == 200).then_some(()));
     let (images, labels) = test_images();
     let right = classes(&device.classify(&images)).iter().zip(&labels).filter(|(a, b)| a == b).count();
     assert_eq!(right, 351, "seed {first_seed}: of {}", labels.len());
     for code in ["illegal-event", "document-lost", "artifact-digest", "state-lost"] {
         assert!(!device.log().contains(code), "seed {first_seed}: {code}\n{}", device.log());
     }
+}
+
+/// `y = relu(x W)`, W of 3 MiB.
+fn large_model() -> Vec<u8> {
+    let (k, n) = (512, 1536);
+    let mut seed = 11;
+    let weights: Vec<f32> = (0..k * n).map(|_| next(&mut seed) as f32 / (1u32 << 31) as f32 - 0.5).collect();
+    onnx::model(&[
+        onnx::node("MatMul", &["x", "w"], "h"),
+        onnx::node("Relu", &["h"], "y"),
+        onnx::initializer("w", &[k as u64, n as u64], &weights),
+        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
+        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
+    ])
 }
 
 fn proven(config: &str) -> bool {

@@ -209,6 +209,7 @@ mod tests {
         let state = DeviceState {
             format: 1,
             boots: 2,
+            machine_boot: None,
             root_version: 1,
             root_digest: Digest::of(b""),
             deploy_epoch: 1,
@@ -222,7 +223,7 @@ mod tests {
                 previous: None,
                 next: Some(dunlin_core::update::Next {
                     installed: installed(2),
-                    stage: Stage::Trial { starts: 0 },
+                    stage: Stage::Trial { starts: 0, reboots: 0 },
                 }),
             }],
             bad: vec![],

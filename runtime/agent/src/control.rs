@@ -37,7 +37,7 @@ use crate::fetch::{FetchEvent, Fetcher};
 use crate::outbox::{Bounds, Outbox};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
-use durable::Waiting;
+use durable::{Durable, Waiting};
 use presence::PresenceKeeper;
 use takeover::Takeover;
 use watch::{Watch, Watched};
@@ -136,8 +136,9 @@ impl Control {
         let epoch = Instant::now();
         let now = moment(epoch)?;
         let actions = device.step(now, Event::Started);
+        let (durable, actions) = durable::split(actions);
         let (committed, state) = (store.clone(), device.state().clone());
-        blocking(move || committed.commit(&state)).await?;
+        blocking(move || durable::perform(&committed, &state, &durable)).await?;
         let mut presence = PresenceKeeper::new(boot);
         let will = presence.will(&device, now);
         let time_floor = TimeFloor::new(device.time_low_unix_s());
@@ -236,14 +237,12 @@ impl Control {
     }
 
     /// The inner result is the disk's.
-    async fn store_durably(&self, actions: Vec<Action>) -> Result<Result<(), StoreError>, AgentError> {
-        if actions.is_empty() {
+    async fn store_durably(&self, durable: Vec<Durable>) -> Result<Result<(), StoreError>, AgentError> {
+        if durable.is_empty() {
             return Ok(Ok(()));
         }
         let (store, state) = (self.store.clone(), self.device.state().clone());
-        let work = move || -> Result<Result<(), StoreError>, AgentError> {
-            Ok(actions.iter().filter_map(|action| durable::perform(&store, &state, action)).collect())
-        };
+        let work = move || Ok::<_, AgentError>(durable::perform(&store, &state, &durable));
         blocking(work).await
     }
 
@@ -265,7 +264,8 @@ impl Control {
     async fn act(&mut self, action: Action) -> Result<Option<Event>, AgentError> {
         match action {
             Action::StoreRoot { .. } | Action::StoreDocument { .. } | Action::Persist => {
-                self.store_durably(vec![action]).await??;
+                let (durable, _) = durable::split(vec![action]);
+                self.store_durably(durable).await??;
             }
             Action::WatchRoot { version } => self.watch.root(version).await,
             Action::WatchDeployments { audiences } => self.watch.deployments(audiences).await,

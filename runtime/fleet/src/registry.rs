@@ -57,7 +57,7 @@ fn payload_bytes(messages: &[Message]) -> u64 {
 }
 
 /// Asks the broker which of these retained messages it has. What it has is downloaded for that; where it has
-/// nothing of the first of them, it is taken to have none, since each that is missing costs a wait.
+/// none of the first chunks, it is taken to have none at all, since each that is missing costs a wait.
 ///
 /// # Errors
 /// The broker does not answer.
@@ -73,12 +73,11 @@ pub async fn survey(link: &Link, events: &mut Events, messages: Vec<Message>) ->
         let found = fetch(link, events, topics).await?;
         let (present, missing): (Vec<Message>, Vec<Message>) =
             window.into_iter().partition(|message| found.get(&message.topic) == Some(&message.payload));
-        // Documents come first and may be there alone.
-        let nothing = present.iter().all(|message| !message.topic.contains("/chunk/"));
-        let asked = missing.iter().any(|message| message.topic.contains("/chunk/"));
         survey.present.extend(present);
         survey.missing.extend(missing);
-        if nothing && asked && survey.present.iter().all(|message| !message.topic.contains("/chunk/")) {
+        // Documents come first and may be there alone.
+        let is_chunk = |message: &Message| message.topic.contains("/chunk/");
+        if survey.missing.iter().any(is_chunk) && !survey.present.iter().any(is_chunk) {
             survey.missing.extend(rest);
             return Ok(survey);
         }

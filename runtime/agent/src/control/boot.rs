@@ -33,6 +33,7 @@ fn identity(config: &Config, boot_id: BootId) -> Result<Identity, AgentError> {
         // Cranelift lowers relaxed SIMD on each host that it supports, so every level is offered.
         simd: Simd::Relaxed,
         boot_id: boot_id.to_string(),
+        machine_boot: machine_boot(),
         site: config.site.clone(),
     })
 }
@@ -65,6 +66,12 @@ pub(crate) fn restore(
         }
     }
     Ok(Device::restore(identity, state, root, documents)?)
+}
+
+/// What Linux calls this boot of the machine.
+fn machine_boot() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(name.trim().to_string()).filter(|name| !name.is_empty())
 }
 
 fn runtime_version<T>() -> Result<T, AgentError>
@@ -189,6 +196,7 @@ pub(super) mod tests {
             released_unix_s: 0,
             simd: Simd::Relaxed,
             boot_id: "0a".repeat(16),
+            machine_boot: None,
             site: dunlin_core::update::SitePolicy::default(),
         };
         let state = DeviceState::enrolled(&enrolment(), &root);

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use dunlin_core::Digest;
 use dunlin_core::update::{Action, DeviceState, Event};
 
 use crate::store::{Store, StoreError};
@@ -21,36 +22,55 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most events that wait. Beyond it messages are not taken: the broker retains them.
 const MAX_WAITING: usize = 256;
 
-/// The durable part of an action: `None` if it has none.
-pub(crate) fn perform(store: &Store, state: &DeviceState, action: &Action) -> Option<Result<(), StoreError>> {
-    match action {
-        Action::StoreRoot { version, envelope } => Some(store.store_root(*version, envelope)),
-        Action::StoreDocument { digest, envelope } => Some(store.store_document(digest, envelope)),
-        Action::Persist => Some(store.commit(state)),
-        Action::WatchRoot { .. }
-        | Action::WatchDeployments { .. }
-        | Action::FetchRelease { .. }
-        | Action::FetchBlobs { .. }
-        | Action::CancelFetch { .. }
-        | Action::Prepare { .. }
-        | Action::Switch { .. }
-        | Action::Stop { .. }
-        | Action::Forget { .. }
-        | Action::Discard { .. }
-        | Action::CleanUp { .. }
-        | Action::Report(_) => None,
-    }
+/// What of a step must be on disk before anything of it is seen.
+#[derive(Debug)]
+pub(crate) enum Durable {
+    /// A root.
+    Root { version: u64, envelope: Vec<u8> },
+    /// A deployment or release, by the digest of its body.
+    Document { digest: Digest, envelope: Vec<u8> },
+    /// The state.
+    Commit,
 }
 
 /// Splits the actions of a step into those that must be on disk first and the rest; the device gives them
 /// in this order.
-pub(crate) fn split(mut actions: Vec<Action>) -> (Vec<Action>, Vec<Action>) {
-    let durable = |action: &Action| {
-        matches!(action, Action::StoreRoot { .. } | Action::StoreDocument { .. } | Action::Persist)
-    };
-    let first = actions.iter().take_while(|action| durable(action)).count();
-    let rest = actions.split_off(first);
-    (actions, rest)
+pub(crate) fn split(actions: Vec<Action>) -> (Vec<Durable>, Vec<Action>) {
+    let (mut durable, mut rest) = (Vec::new(), Vec::new());
+    for action in actions {
+        match action {
+            Action::StoreRoot { version, envelope } => durable.push(Durable::Root { version, envelope }),
+            Action::StoreDocument { digest, envelope } => {
+                durable.push(Durable::Document { digest, envelope });
+            }
+            Action::Persist => durable.push(Durable::Commit),
+            other @ (Action::WatchRoot { .. }
+            | Action::WatchDeployments { .. }
+            | Action::FetchRelease { .. }
+            | Action::FetchBlobs { .. }
+            | Action::CancelFetch { .. }
+            | Action::Prepare { .. }
+            | Action::Switch { .. }
+            | Action::Stop { .. }
+            | Action::Forget { .. }
+            | Action::Discard { .. }
+            | Action::CleanUp { .. }
+            | Action::Report(_)) => rest.push(other),
+        }
+    }
+    (durable, rest)
+}
+
+/// Does what must be done first, in order. Waits for the disk.
+///
+/// # Errors
+/// The first that the disk does not take; the rest is not tried.
+pub(crate) fn perform(store: &Store, state: &DeviceState, durable: &[Durable]) -> Result<(), StoreError> {
+    durable.iter().try_for_each(|part| match part {
+        Durable::Root { version, envelope } => store.store_root(*version, envelope),
+        Durable::Document { digest, envelope } => store.store_document(digest, envelope),
+        Durable::Commit => store.commit(state),
+    })
 }
 
 /// The events that wait for the disk.
@@ -108,7 +128,6 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dunlin_core::Digest;
 
     fn arrived(seed: u8) -> Event {
         Event::BlobsArrived { release: Digest::of(&[seed]) }

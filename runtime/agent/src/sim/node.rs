@@ -31,6 +31,7 @@ pub(super) struct Node {
     pub(super) fs: FaultyFs,
     first_root: Vec<u8>,
     starts: u64,
+    power_cuts: u64,
     running: Option<Running>,
     pub(super) seen: Seen,
 }
@@ -71,7 +72,7 @@ struct Running {
 impl Node {
     pub(super) fn new(id: &str, plant: &Plant, fs: FaultyFs) -> Node {
         let (id, first_root) = (id.parse().unwrap(), plant.first_root());
-        Node { id, fs, first_root, starts: 0, running: None, seen: Seen::default() }
+        Node { id, fs, first_root, starts: 0, power_cuts: 0, running: None, seen: Seen::default() }
     }
 
     /// The store, as somebody sees it who looks into the folder.
@@ -88,6 +89,7 @@ impl Node {
     }
 
     pub(super) fn switch_off(&mut self) {
+        self.power_cuts += 1;
         self.running = None;
         self.fs.restart();
     }
@@ -120,6 +122,7 @@ impl Node {
             released_unix_s: 0,
             simd: Simd::Relaxed,
             boot_id: format!("{:032x}", self.starts),
+            machine_boot: Some(format!("boot {}", self.power_cuts)),
             site: SitePolicy::default(),
         };
         let (id, first_root) = (self.id.clone(), self.first_root.clone());
@@ -146,10 +149,11 @@ impl Node {
             waiting: VecDeque::new(),
         };
         let actions = running.device.step(running.now(now_ms), Event::Started);
-        running.store.commit(running.device.state()).map_err(|error| error.to_string())?;
+        let (stores, rest) = durable::split(actions);
+        durable::perform(&running.store, running.device.state(), &stores)
+            .map_err(|error| error.to_string())?;
         self.seen.committed = Some(running.device.state().clone());
         self.running = Some(running);
-        let (_, rest) = durable::split(actions);
         self.perform(now_ms, rest).map_err(|_| String::from("the power went"))
     }
 
@@ -350,8 +354,7 @@ impl Node {
             let (stores, rest) = durable::split(running.device.step(running.now(now_ms), event));
             let commits = !stores.is_empty();
             let state = running.device.state().clone();
-            let stored: Result<(), StoreError> =
-                stores.iter().filter_map(|action| durable::perform(&running.store, &state, action)).collect();
+            let stored = durable::perform(&running.store, &state, &stores);
             if stored.is_err() {
                 if self.fs.is_off() {
                     return Err(Off);

@@ -15,6 +15,7 @@ fn state(boots: u64) -> DeviceState {
     DeviceState {
         format: STATE_FORMAT,
         boots,
+        machine_boot: None,
         root_version: 1,
         root_digest: Digest::of(b"root"),
         deploy_epoch: 1,

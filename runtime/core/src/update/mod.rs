@@ -41,6 +41,7 @@ pub use refusal::Refusal;
 pub use refusals::Refusals;
 pub use site::SitePolicy;
 pub use state::{
-    AcceptedSequence, DeviceState, Installed, MAX_AUDIENCES, MAX_BAD, MAX_DEVICE_MODELS, MAX_STATE_BYTES,
-    MAX_TRIAL_STARTS, MAX_VERSION_BYTES, ModelState, Next, STATE_FORMAT, Stage,
+    AcceptedSequence, DeviceState, Installed, MAX_AUDIENCES, MAX_BAD, MAX_DEVICE_MODELS,
+    MAX_MACHINE_BOOT_BYTES, MAX_STATE_BYTES, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, MAX_VERSION_BYTES,
+    ModelState, Next, STATE_FORMAT, Stage,
 };

@@ -33,6 +33,12 @@ pub const MAX_AUDIENCES: usize = 4;
 /// The most starts in a trial that did not survive.
 pub const MAX_TRIAL_STARTS: u8 = 3;
 
+/// The most reboots of the machine in a trial: one that goes down so often is taken down by the release.
+pub const MAX_TRIAL_REBOOTS: u8 = 10;
+
+/// The longest name of a boot of the machine, in bytes: a UUID.
+pub const MAX_MACHINE_BOOT_BYTES: usize = 36;
+
 /// A version text longer than this is cut in the state; the stored release has it in full.
 pub const MAX_VERSION_BYTES: usize = 32;
 
@@ -90,7 +96,15 @@ pub enum Stage {
         /// Starts in this trial that have not survived yet: committed before loading, and set to 0
         /// once the release has served or a minute has passed.
         starts: u8,
+        /// Starts in this trial that followed a reboot of the machine, not counted among the others: the
+        /// power went. Set to 0 likewise.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        reboots: u8,
     },
+}
+
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 /// A release on its way to be active.
@@ -153,6 +167,9 @@ pub struct DeviceState {
     pub format: u32,
     /// How often the agent was started with this state; committed at each start.
     pub boots: u64,
+    /// The boot of the machine in which the agent was started last; see [`super::Identity::machine_boot`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_boot: Option<String>,
     /// The trusted root's version.
     pub root_version: u64,
     /// The digest of its body.
@@ -202,6 +219,7 @@ impl DeviceState {
         DeviceState {
             format: STATE_FORMAT,
             boots: 0,
+            machine_boot: None,
             root_version: root.version(),
             root_digest: root.digest(),
             deploy_epoch: root_document.deploy_epoch,
@@ -309,6 +327,7 @@ mod tests {
         let state = DeviceState {
             format: u32::MAX,
             boots: u64::MAX,
+            machine_boot: Some("x".repeat(MAX_MACHINE_BOOT_BYTES)),
             root_version: u64::MAX,
             root_digest: Digest::of(b""),
             deploy_epoch: u64::MAX,
@@ -329,7 +348,7 @@ mod tests {
                     previous: Some(installed()),
                     next: Some(Next {
                         installed: installed(),
-                        stage: Stage::Trial { starts: MAX_TRIAL_STARTS },
+                        stage: Stage::Trial { starts: MAX_TRIAL_STARTS, reboots: MAX_TRIAL_REBOOTS },
                     }),
                 })
                 .collect(),

@@ -18,26 +18,37 @@ use crate::update::acceptance::Judgement;
 use crate::update::clock::{Now, raised};
 use crate::update::event::{Action, Occurrence, Subject};
 use crate::update::refusal::Refusal;
-use crate::update::state::{AcceptedSequence, MAX_TRIAL_STARTS, Stage};
+use crate::update::state::{
+    AcceptedSequence, MAX_MACHINE_BOOT_BYTES, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage,
+};
 
 impl Device {
     /// A start: counts it, gives up a trial that killed three starts, loads what is installed, and
-    /// subscribes. Nothing here needs the network.
+    /// subscribes. A start after a reboot of the machine is nobody's fault, up to a number. Nothing here needs
+    /// the network.
     pub(super) fn started(&mut self, now: Now, out: &mut Out) {
         self.started_ms = now.monotonic_ms;
         self.ask = Ask::content(now);
         self.state.boots = self.state.boots.saturating_add(1);
+        let machine_boot = self.identity.machine_boot.clone();
+        let rebooted = machine_boot.is_some() && machine_boot != self.state.machine_boot;
+        self.state.machine_boot = machine_boot.filter(|name| name.len() <= MAX_MACHINE_BOOT_BYTES);
         out.persist();
         for model in self.model_names() {
             let Some(state) = self.model_mut(&model) else { continue };
             if let Some(next) = &mut state.next
-                && let Stage::Trial { starts } = &mut next.stage
+                && let Stage::Trial { starts, reboots } = &mut next.stage
             {
-                if *starts >= MAX_TRIAL_STARTS {
-                    let detail = format!("{starts} starts in the trial did not survive");
+                let (count, most, what) = if rebooted {
+                    (reboots, MAX_TRIAL_REBOOTS, "reboots of the machine came in the trial")
+                } else {
+                    (starts, MAX_TRIAL_STARTS, "starts in the trial did not survive")
+                };
+                if *count >= most {
+                    let detail = format!("{count} {what}");
                     self.roll_back(&model, code::update::TRIAL_STARTS.id, detail, out);
                 } else {
-                    *starts += 1;
+                    *count += 1;
                 }
             }
             self.load_installed(&model, out);
@@ -56,10 +67,10 @@ impl Device {
     pub(super) fn stopping(&mut self, out: &mut Out) {
         for model in &mut self.state.models {
             if let Some(next) = &mut model.next
-                && let Stage::Trial { starts } = &mut next.stage
-                && *starts > 0
+                && let Stage::Trial { starts, reboots } = &mut next.stage
+                && (*starts, *reboots) != (0, 0)
             {
-                *starts = 0;
+                (*starts, *reboots) = (0, 0);
                 out.persist();
             }
         }

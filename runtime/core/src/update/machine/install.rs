@@ -154,7 +154,7 @@ impl Device {
         self.live.entry(model.clone()).or_default().set(release, Load::Ready);
         match place {
             Place::Coming => {
-                self.set_stage(model, Stage::Trial { starts: 1 }, out);
+                self.set_stage(model, Stage::Trial { starts: 1, reboots: 0 }, out);
                 self.begin_trial(model, now);
                 if let Some(next) = self.state.model(model).and_then(|state| state.next.as_ref()) {
                     out.report(Occurrence::Installed {

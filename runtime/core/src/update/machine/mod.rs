@@ -59,6 +59,9 @@ pub struct Identity {
     /// This boot's random id, 32 lower-case hexadecimal digits. It stands in every record; a
     /// deployment for this device that echoes it attests that it was signed in this boot.
     pub boot_id: String,
+    /// What names this boot of the machine, as long as no two have the same name; it tells a start after a
+    /// power cut from one after the agent died. `None` where the system does not tell.
+    pub machine_boot: Option<String>,
     /// What the owner of the site allows.
     pub site: SitePolicy,
 }

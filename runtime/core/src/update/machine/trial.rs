@@ -76,10 +76,10 @@ impl Device {
 
     pub(super) fn survived(&mut self, model: &ModelName, out: &mut Out) {
         if let Some(next) = self.model_mut(model).and_then(|state| state.next.as_mut())
-            && let Stage::Trial { starts } = &mut next.stage
-            && *starts > 0
+            && let Stage::Trial { starts, reboots } = &mut next.stage
+            && (*starts, *reboots) != (0, 0)
         {
-            *starts = 0;
+            (*starts, *reboots) = (0, 0);
             out.persist();
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::document::{Attachment, AttachmentKind};
 use crate::fixture::{candidate, channel, deployment, device, digest_of, entry, release, removal};
-use crate::update::state::{MAX_BAD, MAX_TRIAL_STARTS, Stage};
+use crate::update::state::{MAX_BAD, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage};
 
 fn has(actions: &[Action], wanted: &Action) -> bool {
     actions.contains(wanted)
@@ -218,7 +218,7 @@ fn a_restart_in_a_pull_goes_on_with_it() {
 }
 
 #[test]
-fn a_reboot_in_trial_counts_and_the_third_death_is_the_last() {
+fn a_death_in_trial_counts_and_the_third_is_the_last() {
     let mut shell = Shell::new();
     let (one, two) = (release("m", 1), release("m", 2));
     shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
@@ -240,6 +240,43 @@ fn a_reboot_in_trial_counts_and_the_third_death_is_the_last() {
 }
 
 #[test]
+fn a_power_cut_in_a_trial_is_nobodys_fault_up_to_a_number() {
+    let in_trial = || {
+        let mut shell = Shell::new();
+        shell.deploy(&deployment(channel(), 1, vec![entry(&release("m", 1))]));
+        shell.install(&release("m", 1));
+        shell
+    };
+    // Power cuts between two deaths of the agent: these are two, and the third is the last.
+    let mut shell = in_trial();
+    for _ in 1..MAX_TRIAL_STARTS {
+        shell.power_cut();
+        shell.power_cut();
+        shell.machine_boots -= 1;
+        shell.power_cut();
+        assert!(shell.model("m").unwrap().in_trial());
+    }
+    shell.machine_boots -= 1;
+    assert_eq!(codes(&shell.power_cut())[0], "trial-starts");
+    // Power cuts alone: ten of them, and the eleventh is the last.
+    let mut shell = in_trial();
+    for _ in 0..MAX_TRIAL_REBOOTS {
+        shell.power_cut();
+        assert!(shell.model("m").unwrap().in_trial());
+    }
+    let actions = shell.power_cut();
+    assert_eq!(codes(&actions)[0], "trial-starts");
+    // One that serves in between begins anew.
+    let mut shell = in_trial();
+    for _ in 0..3 * MAX_TRIAL_REBOOTS {
+        shell.power_cut();
+        shell.step(Event::Prepared { release: digest_of(&release("m", 1)) });
+        shell.tick(60);
+    }
+    assert!(shell.model("m").unwrap().in_trial());
+}
+
+#[test]
 fn a_start_that_survived_or_ended_in_order_is_no_failure() {
     let mut shell = Shell::new();
     let one = release("m", 1);
@@ -255,7 +292,7 @@ fn a_start_that_survived_or_ended_in_order_is_no_failure() {
         shell.step(Event::Prepared { release: digest_of(&one) });
     }
     let stage = shell.model("m").unwrap().next.as_ref().unwrap().stage;
-    assert_eq!(stage, Stage::Trial { starts: 1 });
+    assert_eq!(stage, Stage::Trial { starts: 1, reboots: 0 });
     assert_eq!(shell.serving("m"), Some(digest_of(&one)));
 }
 

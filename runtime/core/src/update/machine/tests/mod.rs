@@ -9,6 +9,7 @@ mod site;
 mod threats;
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,6 +25,7 @@ pub(super) struct Shell {
     pub(super) device: Device,
     pub(super) now: Now,
     disk: Disk,
+    machine_boots: u32,
     /// Every action since the last [`Shell::take`].
     pub(super) actions: Vec<Action>,
 }
@@ -43,6 +45,7 @@ pub(super) fn identity() -> Identity {
         released_unix_s: 0,
         simd: Simd::Deterministic,
         boot_id: "ab".repeat(16),
+        machine_boot: None,
         site: SitePolicy::default(),
     }
 }
@@ -84,7 +87,7 @@ impl Shell {
             Disk { state: serde_json::to_vec(&state).unwrap(), root: envelope, documents: BTreeMap::new() };
         let device = Device::restore(identity, state, root, []).unwrap();
         let now = Now { wall_unix_s: TODAY + 60, monotonic_ms: 0, random: 0 };
-        let mut shell = Shell { device, now, disk, actions: Vec::new() };
+        let mut shell = Shell { device, now, disk, machine_boots: 0, actions: Vec::new() };
         shell.step(Event::Started);
         shell
     }
@@ -187,13 +190,23 @@ impl Shell {
         assert_eq!(self.active(release.model.as_str()), Some(fixture::digest_of(release)));
     }
 
-    /// The power goes and comes back; only what was committed is left.
+    /// The agent dies and starts again; only what was committed is left.
     pub(super) fn reboot(&mut self) -> Vec<Action> {
+        self.start_as(identity())
+    }
+
+    /// The power goes and comes back: the machine has another boot.
+    pub(super) fn power_cut(&mut self) -> Vec<Action> {
+        self.machine_boots += 1;
+        self.start_as(Identity { machine_boot: Some(format!("boot {}", self.machine_boots)), ..identity() })
+    }
+
+    fn start_as(&mut self, identity: Identity) -> Vec<Action> {
         let state: DeviceState = serde_json::from_slice(&self.disk.state).unwrap();
         let root = TrustedRoot::enrolled(&self.disk.root).unwrap();
         let named = state.documents();
         let stored = self.disk.documents.clone().into_iter().filter(|(digest, _)| named.contains(digest));
-        self.device = Device::restore(identity(), state, root, stored).unwrap();
+        self.device = Device::restore(identity, state, root, stored).unwrap();
         self.now.monotonic_ms = 0;
         self.step(Event::Started)
     }
