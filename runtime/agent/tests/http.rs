@@ -14,7 +14,7 @@ use dunlin_agent::api::{Alarm, Api, ApiConfig, DeviceStatus};
 use dunlin_agent::data::DataPlane;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
-use support::{POLICY, card, get, input, post, post_bytes, raw, read_answer, serve};
+use support::{Answer, POLICY, card, get, input, post, post_bytes, raw, read_answer, serve};
 
 const INFER: &str = "/v2/models/adder/infer";
 
@@ -115,6 +115,75 @@ fn tensors_go_in_flat_or_nested_and_come_out_with_shape_and_id() {
     assert_eq!(seven["outputs"][0]["shape"], json!([7, 2]), "more than max_batch runs in slices");
 }
 
+/// A request as Triton's client sends it: JSON, and the elements behind it.
+fn binary(at: SocketAddr, path: &str, json: &str, elements: &[u8]) -> Answer {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nInference-Header-Content-Length: {}\r\nContent-Length: \
+         {}\r\n\r\n{json}",
+        json.len(),
+        json.len() + elements.len()
+    );
+    raw(at, &[head.as_bytes(), elements].concat())
+}
+
+#[test]
+fn binary_tensors_go_in_and_come_out() {
+    let served = Served::adder();
+    let at = served.address();
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
+    let json = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,2],"parameters":{"binary_data_size":16}}],
+        "parameters":{"binary_data_output":true}}"#;
+    let x = bytes(&[1.0, 2.0, 3.25, -4.0]);
+    let answer = binary(at, INFER, json, &x);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let head = answer.head.to_ascii_lowercase();
+    assert!(head.contains("content-type: application/octet-stream"), "{head}");
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("inference-header-content-length: ")).unwrap();
+    let (header, elements) = answer.bytes.split_at(length.parse().unwrap());
+    let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    let output =
+        json!({"name": "y", "datatype": "FP32", "shape": [2, 2], "parameters": {"binary_data_size": 16}});
+    assert_eq!(header["outputs"], json!([output]));
+    assert_eq!(elements, bytes(&[1.5, 2.5, 3.75, -3.5]));
+    // Binary in, JSON out.
+    let plain = binary(at, INFER, &json.replace("true", "false"), &x);
+    assert_eq!(plain.json()["outputs"][0]["data"], json!([1.5, 2.5, 3.75, -3.5]));
+    for (json, elements, code) in [
+        (json.to_string(), &x[..15], "input-data"),
+        (json.replace("16", "12"), &x[..12], "input-data"),
+        (json.replace("[2,2]", "[4,1]"), &x[..], "input-shape"),
+        (json.to_string(), &[&x[..], &[0]].concat(), "request-json"),
+        (json.to_string(), &bytes(&[f32::NAN, 1.0, 1.0, 1.0]), "input-not-finite"),
+    ] {
+        assert_eq!(binary(at, INFER, &json, elements).error(), (400, code.into()), "{json}");
+    }
+}
+
+#[test]
+fn versions_and_the_index_name_what_serves() {
+    let served = Served::adder();
+    let at = served.address();
+    let version = get(at, "/v2/models/adder/versions/1.2.0");
+    assert_eq!((version.status, version.json()), (200, get(at, "/v2/models/adder").json()));
+    let x = input("[1,2]", "[1,2]");
+    assert_eq!(post(at, "/v2/models/adder/versions/1.2.0/infer", &x).status, 200);
+    for path in ["/v2/models/adder/versions/1.3.0", "/v2/models/adder/versions/x%2Fy"] {
+        assert_eq!(get(at, path).error(), (404, "model-version".into()));
+    }
+    assert_eq!(post(at, "/v2/models/adder/versions/2/infer", &x).error(), (404, "model-version".into()));
+    for (path, status) in [("1.2.0", 200), ("1.3.0", 503)] {
+        assert_eq!(get(at, &format!("/v2/models/adder/versions/{path}/ready")).status, status);
+    }
+    let index = |body: &str| post(at, "/v2/repository/index", body).json();
+    let ready = json!([{"name": "adder", "version": "1.2.0", "state": "READY", "reason": ""}]);
+    assert_eq!(index(""), ready);
+    served.runtime.block_on(served.data.stop("adder".parse().unwrap())).unwrap();
+    assert_eq!(index("{}")[0]["state"], "UNAVAILABLE");
+    assert_eq!(index(r#"{"ready":true}"#), json!([]));
+    assert_eq!(post(at, "/v2/repository/index", "{\"all\":1}").error(), (400, "request-json".into()));
+}
+
 #[test]
 fn each_bad_input_has_its_status_and_code() {
     let served = Served::adder();
@@ -155,7 +224,7 @@ fn paths_and_methods_that_are_not_there_say_so() {
     let served = Served::adder();
     let at = served.address();
     assert_eq!(get(at, "/").error(), (404, "request-route".into()));
-    assert_eq!(get(at, "/v2/models/adder/versions/1").error(), (404, "request-route".into()));
+    assert_eq!(get(at, "/v2/models/adder/weights").error(), (404, "request-route".into()));
     assert_eq!(get(at, INFER).error(), (405, "request-method".into()));
     assert_eq!(post(at, "/v2/health/live", "").error(), (405, "request-method".into()));
 }
@@ -217,8 +286,8 @@ fn only_json_is_taken() {
     let with = |kind: &str| raw(at, good.replace("Content-Type: application/json\r\n", kind).as_bytes());
     assert_eq!(with("").status, 200);
     assert_eq!(with("Content-Type: text/plain\r\n").error(), (415, "request-content-type".into()));
-    let binary = with("Inference-Header-Content-Length: 100\r\n");
-    assert_eq!(binary.error(), (415, "request-content-type".into()));
+    let binary = with("Inference-Header-Content-Length: 1000\r\n");
+    assert_eq!(binary.error(), (400, "request-json".into()));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The body of an inference request, from JSON to tensors.
+//! The body of an inference request, from JSON to tensors; and with the protocol's extension for binary
+//! tensors, from JSON and the bytes behind it.
 //!
 //! Unknown fields are errors, and so are parameters: what we would ignore, a caller might rely on.
 
@@ -19,7 +20,18 @@ pub(super) struct Request {
     /// The inputs.
     pub inputs: Vec<Tensor>,
     /// The outputs that are wanted; all of them where the request names none.
-    pub outputs: Option<Vec<String>>,
+    pub outputs: Option<Vec<Wanted>>,
+    /// Whether outputs that the request does not name are wanted in binary.
+    pub binary: bool,
+}
+
+/// An output that a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// Whether it is wanted in binary.
+    pub binary: bool,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +53,7 @@ struct Input<'a> {
     datatype: Cow<'a, str>,
     parameters: Option<Parameters>,
     #[serde(borrow)]
-    data: &'a RawValue,
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -53,46 +65,122 @@ struct Output {
 
 type Parameters = serde_json::Map<String, Value>;
 
-/// Reads a body.
+/// Reads a body; of one with binary tensors `json_bytes` says how much of it is JSON.
 ///
 /// # Errors
-/// It is not the protocol's JSON, or an input's elements fit neither its shape nor its datatype.
-pub(super) fn parse(body: &[u8]) -> Result<Request, ApiError> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| ApiError::Json(error.to_string()))?;
-    let of_outputs = body.outputs.iter().flatten().flat_map(|output| &output.parameters);
-    let of_inputs = body.inputs.iter().flat_map(|input| &input.parameters);
-    for parameters in body.parameters.iter().chain(of_inputs).chain(of_outputs) {
-        check_parameters(parameters)?;
+/// It is not the protocol's JSON, or an input's elements fit neither its shape nor its datatype, or the bytes
+/// behind the JSON are not those that it announces.
+pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, ApiError> {
+    let (json, mut binary) = match json_bytes {
+        None => (body, &[][..]),
+        Some(length) => body.split_at_checked(length).ok_or_else(|| {
+            ApiError::Json(format!("it has {} bytes, of which {length} should be JSON", body.len()))
+        })?,
+    };
+    let body: Body<'_> = serde_json::from_slice(json).map_err(|error| ApiError::Json(error.to_string()))?;
+    let by_default = flag(body.parameters.as_ref(), "binary_data_output")?;
+    let mut inputs = Vec::with_capacity(body.inputs.len());
+    for input in body.inputs {
+        inputs.push(tensor(input, &mut binary)?);
     }
-    let inputs = body.inputs.into_iter().map(tensor).collect::<Result<_, _>>()?;
-    let outputs = body.outputs.filter(|outputs| !outputs.is_empty());
-    let outputs = outputs.map(|outputs| outputs.into_iter().map(|output| output.name).collect());
-    Ok(Request { id: body.id, inputs, outputs })
+    if !binary.is_empty() {
+        return Err(ApiError::Json(format!("{} bytes follow that no input announces", binary.len())));
+    }
+    let mut outputs = Vec::new();
+    for output in body.outputs.into_iter().flatten() {
+        let binary = match &output.parameters {
+            Some(parameters) if parameters.contains_key("binary_data") => {
+                flag(Some(parameters), "binary_data")?
+            }
+            parameters => {
+                flag(parameters.as_ref(), "binary_data")?;
+                by_default
+            }
+        };
+        outputs.push(Wanted { name: output.name, binary });
+    }
+    Ok(Request {
+        id: body.id,
+        inputs,
+        outputs: Some(outputs).filter(|it| !it.is_empty()),
+        binary: by_default,
+    })
 }
 
-/// Clients say by parameter that they do *not* want binary tensors; that we can promise.
-fn check_parameters(parameters: &Parameters) -> Result<(), ApiError> {
-    for (name, value) in parameters {
-        let declined =
-            matches!(name.as_str(), "binary_data" | "binary_data_output") && *value == Value::Bool(false);
-        if !declined {
-            return Err(ApiError::Json(format!(
-                "the parameter {:?} is not supported: leave it out",
-                cut(name)
-            )));
+/// The value of the one parameter that may be here; false where it is not.
+fn flag(parameters: Option<&Parameters>, known: &str) -> Result<bool, ApiError> {
+    let mut set = false;
+    for (name, value) in parameters.into_iter().flatten() {
+        match value {
+            Value::Bool(value) if name == known => set = *value,
+            _ => return Err(unsupported(name)),
         }
     }
-    Ok(())
+    Ok(set)
 }
 
-fn tensor(input: Input<'_>) -> Result<Tensor, ApiError> {
-    let Input { name, shape, datatype, data, .. } = input;
+fn unsupported(name: &str) -> ApiError {
+    ApiError::Json(format!("the parameter {:?} is not supported: leave it out", cut(name)))
+}
+
+fn tensor(input: Input<'_>, binary: &mut &[u8]) -> Result<Tensor, ApiError> {
+    let Input { name, shape, datatype, data, parameters } = input;
     let Some(dtype) = datatype::parse(&datatype) else {
         return Err(ApiError::Datatype { name: cut(&name), datatype: cut(&datatype) });
     };
-    let bytes = elements::read(data.get(), dtype, &shape)
-        .map_err(|problem| ApiError::Elements { name: cut(&name), problem })?;
+    let announced = announced_bytes(parameters.as_ref())?;
+    let read = match (data, announced) {
+        (Some(data), None) => elements::read(data.get(), dtype, &shape),
+        (None, Some(length)) => take(binary, length).and_then(|bytes| elements::check(bytes, dtype, &shape)),
+        (Some(_), Some(_)) => Err(String::from("it has data and binary data as well")),
+        (None, None) => Err(String::from("it has no data")),
+    };
+    let bytes = read.map_err(|problem| ApiError::Elements { name: cut(&name), problem })?;
     Ok(Tensor { name, dtype, shape, bytes })
+}
+
+/// How many bytes of binary data an input has; `None` if its elements are in the JSON.
+fn announced_bytes(parameters: Option<&Parameters>) -> Result<Option<usize>, ApiError> {
+    let mut announced = None;
+    for (name, value) in parameters.into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("binary_data_size", Value::Number(number)) => {
+                let length = number.as_u64().and_then(|length| usize::try_from(length).ok());
+                announced = Some(length.ok_or_else(|| unsupported(name))?);
+            }
+            // Some clients say by this that they do not want what we did not offer.
+            ("binary_data", Value::Bool(false)) => {}
+            _ => return Err(unsupported(name)),
+        }
+    }
+    Ok(announced)
+}
+
+/// The next bytes behind the JSON.
+fn take<'a>(binary: &mut &'a [u8], length: usize) -> Result<&'a [u8], String> {
+    let (taken, rest) = binary
+        .split_at_checked(length)
+        .ok_or_else(|| format!("it announces {length} bytes, {} are left", binary.len()))?;
+    *binary = rest;
+    Ok(taken)
+}
+
+/// Whether a request for the index asks for the models alone that serve; an empty body asks for all.
+///
+/// # Errors
+/// It is not the protocol's JSON.
+pub(super) fn only_ready(body: &[u8]) -> Result<bool, ApiError> {
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields)]
+    struct Index {
+        #[serde(default)]
+        ready: bool,
+    }
+    if body.is_empty() {
+        return Ok(false);
+    }
+    let index: Index = serde_json::from_slice(body).map_err(|error| ApiError::Json(error.to_string()))?;
+    Ok(index.ready)
 }
 
 /// A text from outside, short enough to be repeated.
@@ -110,12 +198,59 @@ mod tests {
     fn a_request_is_read_whatever_the_order_of_its_fields() {
         let text = br#"{"outputs":[{"name":"y","parameters":{"binary_data":false}}],
             "inputs":[{"data":[[1,2]],"datatype":"UINT8","shape":[1,2],"name":"x"}],"id":"7"}"#;
-        let request = parse(text).unwrap();
+        let request = parse(text, None).unwrap();
         let input = Tensor { name: "x".into(), dtype: DType::U8, shape: vec![1, 2], bytes: vec![1, 2] };
-        let wanted = Request { id: Some("7".into()), inputs: vec![input], outputs: Some(vec!["y".into()]) };
+        let outputs = Some(vec![Wanted { name: "y".into(), binary: false }]);
+        let wanted = Request { id: Some("7".into()), inputs: vec![input], outputs, binary: false };
         assert_eq!(request, wanted);
-        let all = parse(br#"{"inputs":[],"outputs":[]}"#).unwrap();
+        let all = parse(br#"{"inputs":[],"outputs":[]}"#, None).unwrap();
         assert_eq!(all.outputs, None);
+    }
+
+    /// A body with the bytes behind its JSON.
+    fn binary(json: &str, bytes: &[u8]) -> Result<Request, ApiError> {
+        parse(&[json.as_bytes(), bytes].concat(), Some(json.len()))
+    }
+
+    #[test]
+    fn binary_tensors_follow_the_json_in_the_order_of_the_inputs() {
+        let json = r#"{"inputs":[
+            {"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},
+            {"name":"n","shape":[1],"datatype":"INT8","data":[7]},
+            {"name":"b","shape":[2],"datatype":"BOOL","parameters":{"binary_data_size":2}}],
+            "outputs":[{"name":"p"},{"name":"q","parameters":{"binary_data":false}}],
+            "parameters":{"binary_data_output":true}}"#;
+        let bytes = [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat();
+        let request = binary(json, &[&bytes[..], &[1, 0]].concat()).unwrap();
+        let read: Vec<&[u8]> = request.inputs.iter().map(|input| &input.bytes[..]).collect();
+        assert_eq!(read, [&bytes[..], &[7], &[1, 0]]);
+        let wanted = [("p", true), ("q", false)].map(|(name, binary)| Wanted { name: name.into(), binary });
+        assert_eq!((request.outputs, request.binary), (Some(wanted.to_vec()), true));
+    }
+
+    #[test]
+    fn bytes_that_are_not_what_the_json_says_are_refused() {
+        let one = |shape: &str, size: usize, datatype: &str| {
+            format!(
+                r#"{{"inputs":[{{"name":"x","shape":{shape},"datatype":"{datatype}","parameters":{{"binary_data_size":{size}}}}}]}}"#
+            )
+        };
+        for (json, bytes, words) in [
+            (one("[2]", 8, "FP32"), &[0; 7][..], "7 are left"),
+            (one("[2]", 8, "FP32"), &[0; 9], "1 bytes follow"),
+            (one("[3]", 8, "FP32"), &[0; 8], "shape [3]"),
+            (one("[4294967295,4294967295]", 8, "FP32"), &[0; 8], "shape"),
+            (one("[2]", 2, "BOOL"), &[1, 2], "no BOOL"),
+            (
+                one("[2]", 8, "FP32").replace(r#""parameters""#, r#""data":[1,2],"parameters""#),
+                &[0; 8],
+                "as well",
+            ),
+        ] {
+            let error = binary(&json, bytes).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        assert!(parse(b"{}", Some(3)).unwrap_err().to_string().contains("3 should be JSON"));
     }
 
     #[test]
@@ -127,15 +262,17 @@ mod tests {
             ("{".to_string(), "request-json"),
             ("{}".to_string(), "request-json"),
             (r#"{"inputs":[],"priority":1}"#.to_string(), "request-json"),
-            (r#"{"inputs":[],"parameters":{"binary_data_output":true}}"#.to_string(), "request-json"),
+            (r#"{"inputs":[],"parameters":{"sequence_id":1}}"#.to_string(), "request-json"),
+            (r#"{"inputs":[],"parameters":{"binary_data_output":1}}"#.to_string(), "request-json"),
             (input(r#""shape":[1],"datatype":"FP32","data":[NaN]"#), "request-json"),
             (input(r#""shape":[-1],"datatype":"FP32","data":[1]"#), "request-json"),
-            (input(r#""shape":[1],"datatype":"FP32""#), "request-json"),
+            (input(r#""shape":[1],"datatype":"FP32""#), "input-data"),
+            (input(r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#), "input-data"),
             (input(r#""shape":[1],"datatype":"FP16","data":[1]"#), "input-dtype"),
             (input(r#""shape":[1],"datatype":"FP32","data":["1"]"#), "input-data"),
             (input(r#""shape":[2],"datatype":"FP32","data":[1]"#), "input-data"),
         ] {
-            assert_eq!(parse(body.as_bytes()).unwrap_err().code().id, code, "{body}");
+            assert_eq!(parse(body.as_bytes(), None).unwrap_err().code().id, code, "{body}");
         }
     }
 }

@@ -34,6 +34,25 @@ pub(super) fn read(json: &str, dtype: DType, shape: &[u32]) -> Result<Vec<u8>, S
     Ok(sink.bytes)
 }
 
+/// Takes elements as they are: little-endian, row-major, without gaps.
+///
+/// # Errors
+/// They are not those of the shape, or a truth value is neither 0 nor 1.
+pub(super) fn check(bytes: &[u8], dtype: DType, shape: &[u32]) -> Result<Vec<u8>, String> {
+    let elements = shape.iter().try_fold(1u64, |product, extent| product.checked_mul(u64::from(*extent)));
+    let wanted = elements.and_then(|elements| elements.checked_mul(u64::from(dtype.size())));
+    if wanted != Some(bytes.len() as u64) {
+        let name = super::datatype::name(dtype);
+        return Err(format!("{} bytes are not the elements of {name} of the shape {shape:?}", bytes.len()));
+    }
+    if dtype == DType::Bool
+        && let Some(odd) = bytes.iter().find(|byte| **byte > 1)
+    {
+        return Err(format!("data has {odd}, which is no BOOL"));
+    }
+    Ok(bytes.to_vec())
+}
+
 struct Sink<'a> {
     dtype: DType,
     shape: &'a [u32],

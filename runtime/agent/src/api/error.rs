@@ -64,6 +64,14 @@ pub(super) enum ApiError {
         /// The model's outputs.
         known: String,
     },
+    /// Another version than the one that serves.
+    #[error("version {wanted:?} does not serve; {serves} does")]
+    Version {
+        /// The version that was asked for, cut to 80 characters.
+        wanted: String,
+        /// The one that serves.
+        serves: String,
+    },
     /// An output that JSON cannot carry.
     #[error("output {0:?} holds NaN or an infinity, which JSON cannot carry")]
     NotJson(String),
@@ -85,6 +93,7 @@ impl Coded for ApiError {
             ApiError::Datatype { .. } => code::request::INPUT_DTYPE,
             ApiError::Elements { .. } => code::request::INPUT_DATA,
             ApiError::Output { .. } => code::request::OUTPUT_UNKNOWN,
+            ApiError::Version { .. } => code::request::VERSION_UNKNOWN,
             ApiError::NotJson(_) => code::request::OUTPUT_NOT_JSON,
             ApiError::Data(error) => error.code(),
         }
@@ -94,7 +103,7 @@ impl Coded for ApiError {
 impl ApiError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            ApiError::Route => StatusCode::NOT_FOUND,
+            ApiError::Route | ApiError::Version { .. } => StatusCode::NOT_FOUND,
             ApiError::Method => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Host => StatusCode::FORBIDDEN,
             ApiError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,4 +1,5 @@
-//! The local inference API: the Open Inference Protocol v2 in JSON, over HTTP on loopback.
+//! The local inference API: the Open Inference Protocol v2 in JSON and with binary tensors, over HTTP on
+//! loopback.
 //!
 //! ```text
 //! GET  /v2                         server metadata and the names of the models
@@ -7,6 +8,8 @@
 //! GET  /v2/models/NAME             inputs, outputs, version, release
 //! GET  /v2/models/NAME/ready       {"ready":true} while it serves, else 503
 //! POST /v2/models/NAME/infer       tensors in, tensors out
+//!      /v2/models/NAME/versions/V  the same three, if V is the version that serves
+//! POST /v2/repository/index        every model, with its version and state
 //! GET  /dunlin/v1/device           the device: connection, clock, freshness, alarms; not of the protocol
 //! ```
 //!

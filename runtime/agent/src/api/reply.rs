@@ -1,10 +1,11 @@
 //! Answers of the API as JSON: metadata, and tensors whose floats are the shortest text that reads back
-//! to the same bits.
+//! to the same bits; or the tensors in binary, behind the JSON.
 
 use dunlin_abi::{DType, Dim, Meaning, TensorSpec};
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
+use super::body::Wanted;
 use super::datatype;
 use super::error::ApiError;
 use crate::data::{Description, Inferred, Tensor};
@@ -23,8 +24,31 @@ pub(super) struct Ready {
 pub(super) struct Server {
     pub name: &'static str,
     pub version: &'static str,
-    pub extensions: [&'static str; 0],
+    pub extensions: [&'static str; 1],
     pub models: Vec<String>,
+}
+
+/// A row of `POST /v2/repository/index`.
+#[derive(Serialize)]
+pub(super) struct Indexed {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: &'static str,
+}
+
+impl Indexed {
+    pub(super) fn ready(name: String, version: String) -> Indexed {
+        Indexed { name, version, state: "READY", reason: "" }
+    }
+
+    pub(super) fn unavailable(name: String) -> Indexed {
+        Indexed { name, version: String::new(), state: "UNAVAILABLE", reason: "no release of it serves" }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == "READY"
+    }
 }
 
 /// `GET /v2/models/NAME`. The protocol's fields, and ours behind them.
@@ -117,7 +141,15 @@ struct Output<'a> {
     name: &'a str,
     datatype: &'static str,
     shape: &'a [u32],
-    data: Data<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<BinarySize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Serialize)]
+struct BinarySize {
+    binary_data_size: usize,
 }
 
 /// The elements of a tensor.
@@ -166,42 +198,66 @@ impl Serialize for Data<'_> {
     }
 }
 
-/// The outputs of an inference as JSON: the named ones in the order of the names, else all.
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// JSON, and the binary tensors behind it.
+    pub body: Vec<u8>,
+    /// How much of it is JSON, where there are binary tensors.
+    pub json_bytes: Option<usize>,
+}
+
+/// The outputs of an inference: the named ones in the order of the names, else all, as JSON or in binary.
 ///
 /// # Errors
 /// A wanted output is not there, or holds what JSON cannot carry.
 pub(super) fn answer(
     model: &str,
     id: Option<&str>,
-    wanted: Option<&[String]>,
+    wanted: Option<&[Wanted]>,
+    binary: bool,
     inferred: &Inferred,
-) -> Result<Vec<u8>, ApiError> {
-    let tensors = select(wanted, &inferred.outputs)?;
+) -> Result<Reply, ApiError> {
+    let tensors = select(wanted, binary, &inferred.outputs)?;
     let parameters = AnswerParameters {
         release: inferred.release.to_string(),
         queued_us: inferred.queued_us,
         called_us: inferred.called_us,
     };
-    let outputs = tensors.iter().map(|tensor| output(tensor)).collect();
+    let outputs = tensors.iter().map(|(tensor, binary)| output(tensor, *binary)).collect();
     let answer = Answer { model_name: model, model_version: &inferred.version, id, parameters, outputs };
-    serde_json::to_vec(&answer).map_err(|_| {
-        let bad = tensors.iter().find(|tensor| serde_json::to_vec(&Data(tensor)).is_err());
-        ApiError::NotJson(bad.map(|tensor| tensor.name.clone()).unwrap_or_default())
-    })
+    let mut body = serde_json::to_vec(&answer).map_err(|_| {
+        let bad =
+            tensors.iter().find(|(tensor, binary)| !binary && serde_json::to_vec(&Data(tensor)).is_err());
+        ApiError::NotJson(bad.map(|(tensor, _)| tensor.name.clone()).unwrap_or_default())
+    })?;
+    let json_bytes = tensors.iter().any(|(_, binary)| *binary).then_some(body.len());
+    for (tensor, _) in tensors.iter().filter(|(_, binary)| *binary) {
+        body.extend_from_slice(&tensor.bytes);
+    }
+    Ok(Reply { body, json_bytes })
 }
 
-fn output(tensor: &Tensor) -> Output<'_> {
-    let Tensor { name, dtype, shape, .. } = tensor;
-    Output { name, datatype: datatype::name(*dtype), shape, data: Data(tensor) }
+fn output(tensor: &Tensor, binary: bool) -> Output<'_> {
+    let Tensor { name, dtype, shape, bytes } = tensor;
+    let parameters = binary.then_some(BinarySize { binary_data_size: bytes.len() });
+    let data = (!binary).then_some(Data(tensor));
+    Output { name, datatype: datatype::name(*dtype), shape, parameters, data }
 }
 
-fn select<'a>(wanted: Option<&[String]>, outputs: &'a [Tensor]) -> Result<Vec<&'a Tensor>, ApiError> {
-    let Some(wanted) = wanted else { return Ok(outputs.iter().collect()) };
-    let find = |name: &String| {
+/// The wanted outputs, each with whether it is wanted in binary.
+fn select<'a>(
+    wanted: Option<&[Wanted]>,
+    binary: bool,
+    outputs: &'a [Tensor],
+) -> Result<Vec<(&'a Tensor, bool)>, ApiError> {
+    let Some(wanted) = wanted else { return Ok(outputs.iter().map(|output| (output, binary)).collect()) };
+    let find = |wanted: &Wanted| {
         outputs
             .iter()
-            .find(|output| output.name == *name)
-            .ok_or_else(|| unknown(name, outputs.iter().map(|o| &*o.name)))
+            .find(|output| output.name == wanted.name)
+            .map(|output| (output, wanted.binary))
+            .ok_or_else(|| unknown(&wanted.name, outputs.iter().map(|o| &*o.name)))
     };
     wanted.iter().map(find).collect()
 }
@@ -232,19 +288,37 @@ mod tests {
 
     #[test]
     fn floats_are_the_shortest_text_that_reads_back() {
-        let json = answer("m", Some("7"), None, &inferred(&[0.1, 1e-30, 3.0, 16_777_216.0])).unwrap();
-        let json = String::from_utf8(json).unwrap();
+        let reply = answer("m", Some("7"), None, false, &inferred(&[0.1, 1e-30, 3.0, 16_777_216.0])).unwrap();
+        let json = String::from_utf8(reply.body).unwrap();
         assert!(json.contains(r#""data":[0.1,1e-30,3.0,16777216.0]"#), "{json}");
         assert!(json.contains(r#""id":"7""#) && json.contains(r#""data":[true,false]"#), "{json}");
     }
 
     #[test]
     fn nan_is_never_sent_and_only_what_is_wanted() {
-        let error = answer("m", None, None, &inferred(&[1.0, f32::NAN])).unwrap_err();
+        let wanted = |name: &str, binary| [Wanted { name: name.into(), binary }];
+        let error = answer("m", None, None, false, &inferred(&[1.0, f32::NAN])).unwrap_err();
         assert_eq!(error, ApiError::NotJson("y".into()));
-        let json = answer("m", None, Some(&["b".into()]), &inferred(&[f32::NAN])).unwrap();
-        assert!(!String::from_utf8(json).unwrap().contains("\"y\""));
-        let error = answer("m", None, Some(&["z".into()]), &inferred(&[1.0])).unwrap_err();
+        let reply = answer("m", None, Some(&wanted("b", false)), false, &inferred(&[f32::NAN])).unwrap();
+        assert!(!String::from_utf8(reply.body).unwrap().contains("\"y\""));
+        let error = answer("m", None, Some(&wanted("z", false)), false, &inferred(&[1.0])).unwrap_err();
         assert_eq!(error.code().id, "output-unknown");
+    }
+
+    #[test]
+    fn binary_outputs_follow_the_json_and_carry_every_bit() {
+        let nan = f32::from_bits(0x7fc0_1234);
+        let reply = answer("m", None, None, true, &inferred(&[nan, 1.0])).unwrap();
+        let (json, bytes) = reply.body.split_at(reply.json_bytes.unwrap());
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        assert_eq!(json["outputs"][0]["parameters"]["binary_data_size"], 8);
+        assert!(json["outputs"][0].get("data").is_none());
+        assert_eq!(bytes, [&nan.to_le_bytes()[..], &1.0f32.to_le_bytes(), &[1, 0]].concat());
+        // One in JSON, one in binary.
+        let wanted = [("y", true), ("b", false)].map(|(name, binary)| Wanted { name: name.into(), binary });
+        let reply = answer("m", None, Some(&wanted), false, &inferred(&[nan])).unwrap();
+        let (json, bytes) = reply.body.split_at(reply.json_bytes.unwrap());
+        assert!(String::from_utf8_lossy(json).contains(r#""data":[true,false]"#));
+        assert_eq!(bytes, nan.to_le_bytes());
     }
 }

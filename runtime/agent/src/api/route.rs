@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -17,6 +17,9 @@ use crate::data::{DataError, DataPlane, Description, Infer};
 
 /// A body must come to its end in this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Tells how much of a body is JSON, where binary tensors follow it.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Names, shapes and punctuation of a request around its elements.
 const ENVELOPE_BYTES: usize = 16 * 1024;
@@ -40,6 +43,10 @@ pub(super) fn router(data: DataPlane, status: StatusReceiver, max_body_bytes: us
         .route("/v2/models/{model}", get(model))
         .route("/v2/models/{model}/ready", get(model_ready))
         .route("/v2/models/{model}/infer", post(infer))
+        .route("/v2/models/{model}/versions/{version}", get(version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(version_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(infer_version))
+        .route("/v2/repository/index", post(index))
         .route("/dunlin/v1/device", get(device))
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
@@ -49,7 +56,12 @@ pub(super) fn router(data: DataPlane, status: StatusReceiver, max_body_bytes: us
 
 async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
     let models = api.data.list().await?.into_iter().map(|known| known.model.to_string()).collect();
-    Ok(Json(reply::Server { name: "dunlin", version: env!("CARGO_PKG_VERSION"), extensions: [], models }))
+    Ok(Json(reply::Server {
+        name: "dunlin",
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: ["binary_tensor_data"],
+        models,
+    }))
 }
 
 async fn device(State(api): State<Api>) -> Json<DeviceStatus> {
@@ -77,6 +89,59 @@ async fn model_ready(State(api): State<Api>, Path(model): Path<String>) -> Resul
     }
 }
 
+/// The version that serves, if it is the one that is asked for.
+async fn served(api: &Api, model: &str, version: &str) -> Result<Description, ApiError> {
+    let description = api.data.describe(model).await?;
+    if description.version == version {
+        return Ok(description);
+    }
+    Err(ApiError::Version { wanted: body::cut(version), serves: description.version })
+}
+
+async fn version(
+    State(api): State<Api>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Json<reply::Model>, ApiError> {
+    Ok(Json(served(&api, &model, &version).await?.into()))
+}
+
+async fn version_ready(
+    State(api): State<Api>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    match served(&api, &model, &version).await {
+        Ok(_) => Ok(readiness(true)),
+        Err(ApiError::Data(DataError::NotReady(_)) | ApiError::Version { .. }) => Ok(readiness(false)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn infer_version(
+    State(api): State<Api>,
+    Path((model, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let description = served(&api, &model, &version).await?;
+    infer_with(&api, description, request).await
+}
+
+/// The models of the device. A body may ask for those alone that serve.
+async fn index(State(api): State<Api>, request: Request) -> Result<Json<Vec<reply::Indexed>>, ApiError> {
+    let content = read(request, ENVELOPE_BYTES).await?;
+    let only_ready = body::only_ready(&content)?;
+    let mut rows = Vec::new();
+    for known in api.data.list().await? {
+        let name = known.model.to_string();
+        let row = match api.data.describe(&name).await {
+            Ok(description) => reply::Indexed::ready(name, description.version),
+            Err(_) => reply::Indexed::unavailable(name),
+        };
+        rows.push(row);
+    }
+    rows.retain(|row| row.is_ready() || !only_ready);
+    Ok(Json(rows))
+}
+
 fn readiness(ready: bool) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(reply::Ready { ready })).into_response()
@@ -88,27 +153,47 @@ async fn infer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let description = api.data.describe(&model).await?;
-    check_content_type(request.headers())?;
+    infer_with(&api, description, request).await
+}
+
+async fn infer_with(api: &Api, description: Description, request: Request) -> Result<Response, ApiError> {
+    let json_bytes = json_bytes(request.headers())?;
+    if json_bytes.is_none() {
+        check_content_type(request.headers())?;
+    }
     let most = body_bound(&description).min(api.max_body_bytes);
     let content = read(request, most).await?;
-    let body::Request { id, inputs, outputs } = parse(content).await?;
-    for name in outputs.iter().flatten() {
+    let body::Request { id, inputs, outputs, binary } = parse(content, json_bytes).await?;
+    for body::Wanted { name, .. } in outputs.iter().flatten() {
         let mut known = description.card.outputs.iter().map(|output| output.name.as_str());
         if !known.any(|known| known == name) {
             return Err(reply::unknown(name, description.card.outputs.iter().map(|output| &*output.name)));
         }
     }
+    let model = description.model.to_string();
     let inferred = api.data.infer(Infer { model: description.model, inputs }).await?;
-    let json = reply::answer(&model, id.as_deref(), outputs.as_deref(), &inferred)?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response())
+    let reply::Reply { body, json_bytes } =
+        reply::answer(&model, id.as_deref(), outputs.as_deref(), binary, &inferred)?;
+    let kind = if json_bytes.is_some() { "application/octet-stream" } else { "application/json" };
+    let mut response = ([(CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
+    if let Some(length) = json_bytes {
+        response.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
 }
 
-/// JSON, or nothing said. A browser lets any page send other types without asking first, and clients
-/// that send binary tensors say so by a header of their own.
+/// How much of the body is JSON, where binary tensors follow it; the header is what tells, whatever the
+/// content type.
+fn json_bytes(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let Some(value) = headers.get(JSON_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || ApiError::Json(String::from("its header Inference-Header-Content-Length is no length"));
+    length.map(Some).ok_or_else(wrong)
+}
+
+/// JSON, or nothing said. A browser lets any page send other types without asking first; a request with
+/// binary tensors has a header that it must ask for.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key("inference-header-content-length") {
-        return Err(ApiError::ContentType("binary tensors"));
-    }
     let json = headers.get(CONTENT_TYPE).is_none_or(|value| {
         let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
         kind.trim().eq_ignore_ascii_case("application/json")
@@ -143,11 +228,11 @@ async fn read(mut request: Request, most: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-async fn parse(content: Bytes) -> Result<body::Request, ApiError> {
+async fn parse(content: Bytes, json_bytes: Option<usize>) -> Result<body::Request, ApiError> {
     if content.len() <= PARSED_IN_PLACE_BYTES {
-        return body::parse(&content);
+        return body::parse(&content, json_bytes);
     }
-    let parsed = tokio::task::spawn_blocking(move || body::parse(&content)).await;
+    let parsed = tokio::task::spawn_blocking(move || body::parse(&content, json_bytes)).await;
     parsed.map_err(|error| DataError::Ended(error.to_string()))?
 }
 
@@ -167,6 +252,9 @@ mod tests {
         for bad in ["text/plain", "application/octet-stream", "", "application/jsonx"] {
             assert!(check_content_type(&headers("content-type", bad)).is_err(), "{bad}");
         }
-        assert!(check_content_type(&headers("inference-header-content-length", "10")).is_err());
+        assert_eq!(json_bytes(&headers("inference-header-content-length", "10")), Ok(Some(10)));
+        for bad in ["", "-1", "1.5", "99999999999999999999"] {
+            assert!(json_bytes(&headers("inference-header-content-length", bad)).is_err(), "{bad}");
+        }
     }
 }

@@ -121,6 +121,8 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -161,8 +163,9 @@ pub fn read_answer(stream: &mut TcpStream) -> Answer {
                 assert!(read > 0, "the answer ended early: {head}");
                 bytes.extend_from_slice(&buffer[..read]);
             }
-            let body = String::from_utf8(bytes[end + 4..].to_vec()).unwrap();
-            return Answer { status, head, body };
+            let bytes = bytes.split_off(end + 4);
+            let body = String::from_utf8_lossy(&bytes).into_owned();
+            return Answer { status, head, body, bytes };
         }
         let read = stream.read(&mut buffer).unwrap();
         assert!(read > 0, "the connection ended without an answer");

@@ -3,7 +3,7 @@
 super::codes! {
     ROUTE_UNKNOWN = "request-route", Usage,
         "The local API has no such path.",
-        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer and /dunlin/v1/device.";
+        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer, the last three also below /v2/models/NAME/versions/VERSION, /v2/repository/index and /dunlin/v1/device.";
     METHOD_WRONG = "request-method", Usage,
         "The path does not take this HTTP method.",
         "Use POST for `infer` and GET for everything else.";
@@ -12,7 +12,7 @@ super::codes! {
         "Call the API by 127.0.0.1, [::1] or localhost, from the device itself.";
     CONTENT_TYPE = "request-content-type", Usage,
         "The body of a request is announced as something else than JSON.",
-        "Send `Content-Type: application/json` or none; switch binary tensors off in the client (`binary_data=False`).";
+        "Send `Content-Type: application/json` or none; a body with binary tensors has the header `Inference-Header-Content-Length`.";
     BODY_TOO_LARGE = "request-too-large", Usage,
         "The body of a request is longer than the model's inputs can be in JSON.",
         "Send fewer samples a request; the message has the bound.";
@@ -22,6 +22,9 @@ super::codes! {
     BODY_MALFORMED = "request-json", Usage,
         "The body of a request is not the JSON of the Open Inference Protocol.",
         "Correct what the message names; NaN and infinities are no JSON.";
+    VERSION_UNKNOWN = "model-version", Usage,
+        "A request names a version of a model that does not serve.",
+        "Leave the version out of the path, or name the one that `GET /v2/models/NAME` says.";
     MODEL_UNKNOWN = "model-unknown", Usage,
         "The device has no model of this name.",
         "`GET /v2` lists the models; deploy it to this device if it is missing.";
