@@ -71,7 +71,9 @@ def check(world):
     assert metadata["inputs"][0]["shape"] == [-1, 64], metadata
     index = client.get_model_repository_index()
     assert index == [{"name": "digits", "version": "1.0.0", "state": "READY", "reason": ""}], index
-    passed += 5
+    statistics = client.get_inference_statistics("digits")["model_stats"][0]
+    assert statistics["inference_stats"]["success"]["count"] == 0, statistics
+    passed += 6
     images = np.load(DIGITS / "test_images.npy").astype(np.float32).reshape(-1, 64)[:40]
     answers = []
     for sent_binary in (True, False):

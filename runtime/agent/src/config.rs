@@ -93,7 +93,7 @@ pub struct Broker {
 }
 
 /// The local inference API.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     /// Where it listens; a loopback address.
@@ -105,6 +105,9 @@ pub struct Api {
     /// The longest body of a request, whatever the model's contract would allow.
     #[serde(deserialize_with = "bounded::<_, u64, 4_096, 1_073_741_824>")]
     pub max_body_bytes: u64,
+    /// The file with the token that callers must show, mode 0600. After loading an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for Api {
@@ -113,6 +116,7 @@ impl Default for Api {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
             max_connections: 256,
             max_body_bytes: 16 * 1024 * 1024,
+            token_file: None,
         }
     }
 }
@@ -173,6 +177,9 @@ pub struct Telemetry {
     )]
     pub report_interval_s: Option<u32>,
 }
+
+/// A token that is shorter can be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
 
 /// What may wait to be looked at, from the broker: some windows of chunks, and documents.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
@@ -240,10 +247,10 @@ impl Config {
         let text = file::read_text(path)?;
         let mut config = Config::parse(&text).map_err(|error| error.in_file(path))?;
         let folder = file::folder_of(path)?;
-        let Config { state_dir, root_file, enrolment_file, key_file, broker, .. } = &mut config;
+        let Config { state_dir, root_file, enrolment_file, key_file, broker, api, .. } = &mut config;
         let places = [state_dir, root_file, enrolment_file, key_file];
         let Broker { ca_file, certificate_file, certificate_key_file, password_file, .. } = broker;
-        let files = [ca_file, certificate_file, certificate_key_file, password_file];
+        let files = [ca_file, certificate_file, certificate_key_file, password_file, &mut api.token_file];
         for place in places.into_iter().chain(files.into_iter().flatten()) {
             *place = folder.join(&*place);
         }
@@ -251,6 +258,7 @@ impl Config {
         for (secret, key) in [
             (&config.broker.password_file, "broker.password_file"),
             (&config.broker.certificate_key_file, "broker.certificate_key_file"),
+            (&config.api.token_file, "api.token_file"),
         ] {
             if let Some(path) = secret {
                 file::check_secret(path, key)?;
@@ -284,7 +292,8 @@ impl Config {
     /// # Errors
     /// The file cannot be read, others may read it, or it is empty.
     pub fn password(&self) -> Result<Option<Secret>, ConfigError> {
-        self.broker.password_file.as_deref().map(file::read_password).transpose()
+        let read = |path: &Path| file::read_line(path, "broker.password_file", 1);
+        self.broker.password_file.as_deref().map(read).transpose()
     }
 
     /// How the broker is trusted, if the link has TLS; reads the files anew. `floor` says what the time is
@@ -344,13 +353,18 @@ impl Config {
         }
     }
 
-    /// What the local inference API may take.
-    pub fn api(&self) -> crate::api::ApiConfig {
-        crate::api::ApiConfig {
+    /// What the local inference API may take. Reads the token.
+    ///
+    /// # Errors
+    /// The file of the token cannot be read, others may read it, or it holds less than 16 characters.
+    pub fn api(&self) -> Result<crate::api::ApiConfig, ConfigError> {
+        let read = |path: &Path| file::read_line(path, "api.token_file", MIN_TOKEN_BYTES);
+        Ok(crate::api::ApiConfig {
+            token: self.api.token_file.as_deref().map(read).transpose()?,
             listen: self.api.listen,
             max_connections: usize::try_from(self.api.max_connections).unwrap_or(usize::MAX),
             max_body_bytes: usize::try_from(self.api.max_body_bytes).unwrap_or(usize::MAX),
-        }
+        })
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn run(config: Config) -> Result<(), AgentError> {
     // Before the link: a port in use ends the start before anybody is told of it.
     let (status, status_receiver) =
         watch_channel::channel(record::status(&device, false, moment(Instant::now())?));
-    let api = Api::start(config.api(), data.clone(), status_receiver).await?;
+    let api = Api::start(config.api()?, data.clone(), status_receiver).await?;
     tracing::info!(
         version = RUNTIME_VERSION,
         device = %config.device,

@@ -20,6 +20,7 @@ const INFER: &str = "/v2/models/adder/infer";
 
 const CONFIG: ApiConfig = ApiConfig {
     listen: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)),
+    token: None,
     max_connections: 8,
     max_body_bytes: 1 << 20,
 };
@@ -185,6 +186,32 @@ fn versions_and_the_index_name_what_serves() {
 }
 
 #[test]
+fn statistics_count_requests_samples_and_calls() {
+    let served = Served::adder();
+    let at = served.address();
+    let path = "/v2/models/adder/stats";
+    assert_eq!(
+        get(at, path).json()["model_stats"][0]["inference_stats"]["success"],
+        json!({"count": 0, "ns": 0})
+    );
+    // Seven samples in slices of four, one sample, and what never reaches the model.
+    assert_eq!(post(at, INFER, &input("[7,2]", &format!("{:?}", [0.5; 14]))).status, 200);
+    assert_eq!(post(at, INFER, &input("[1,2]", "[1,2]")).status, 200);
+    assert_eq!(post(at, INFER, &input("[1,3]", "[1,2,3]")).status, 400);
+    let stats = get(at, path).json()["model_stats"][0].clone();
+    assert_eq!((&stats["name"], &stats["version"]), (&json!("adder"), &json!("1.2.0")));
+    assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(8), &json!(3)));
+    let of = |what: &str| stats["inference_stats"][what]["count"].as_u64().unwrap();
+    assert_eq!((of("success"), of("fail"), of("queue"), of("compute_infer")), (2, 0, 2, 2));
+    assert!(stats["inference_stats"]["success"]["ns"].as_u64().unwrap() > 0, "{stats}");
+    assert!(stats["last_inference"].as_u64().unwrap() > 1_700_000_000_000, "{stats}");
+    for same in ["/v2/models/stats", "/v2/models/adder/versions/1.2.0/stats"] {
+        assert_eq!(get(at, same).json()["model_stats"][0], stats, "{same}");
+    }
+    assert_eq!(get(at, "/v2/models/other/stats").error(), (404, "model-unknown".into()));
+}
+
+#[test]
 fn each_bad_input_has_its_status_and_code() {
     let served = Served::adder();
     let at = served.address();
@@ -337,6 +364,45 @@ fn the_device_is_told_of_as_control_last_saw_it() {
     });
     let told = get(served.address(), "/dunlin/v1/device").json();
     assert_eq!((&told["connected"], &told["alarms"][0]["code"]), (&json!(true), &json!("root-expired")));
+}
+
+#[test]
+fn a_token_is_asked_for_everywhere_but_for_health() {
+    let token = Some(dunlin_mqtt::Secret::new("correct horse battery staple"));
+    let served = Served::start(ApiConfig { token, ..CONFIG });
+    let at = served.address();
+    let ask = |method: &str, path: &str, header: &str| {
+        raw(
+            at,
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: 0\r\n\r\n")
+                .as_bytes(),
+        )
+    };
+    let shown = "Authorization: Bearer correct horse battery staple\r\n";
+    assert_eq!(ask("GET", "/v2/health/live", "").status, 200);
+    assert_eq!(ask("GET", "/v2/health/ready", "").status, 503);
+    for (method, path) in [
+        ("GET", "/v2"),
+        ("GET", "/dunlin/v1/device"),
+        ("POST", INFER),
+        ("GET", "/nowhere"),
+        ("POST", "/v2/repository/index"),
+    ] {
+        let refused = ask(method, path, "");
+        assert_eq!(refused.error(), (401, "request-token".into()), "{path}");
+        assert!(refused.head.to_ascii_lowercase().contains("www-authenticate: bearer"), "{}", refused.head);
+        assert_ne!(ask(method, path, shown).status, 401, "{path}");
+    }
+    for wrong in [
+        "Bearer wrong",
+        "Basic correct horse battery staple",
+        "Bearer",
+        "correct horse battery staple",
+        "Bearer ",
+    ] {
+        assert_eq!(ask("GET", "/v2", &format!("Authorization: {wrong}\r\n")).status, 401, "{wrong}");
+    }
+    assert_eq!(ask("GET", "/v2", &shown.replace("Bearer", "bearer")).status, 200);
 }
 
 #[test]

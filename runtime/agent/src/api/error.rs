@@ -23,6 +23,9 @@ pub(super) enum ApiError {
         "the Host header must name localhost or a loopback address, and Origin likewise where there is one"
     )]
     Host,
+    /// The token is missing or another.
+    #[error("the request must show the device's token: Authorization: Bearer TOKEN")]
+    Token,
     /// Not JSON.
     #[error("wanted a body of application/json, got {0}")]
     ContentType(&'static str),
@@ -86,6 +89,7 @@ impl Coded for ApiError {
             ApiError::Route => code::request::ROUTE_UNKNOWN,
             ApiError::Method => code::request::METHOD_WRONG,
             ApiError::Host => code::request::HOST_REFUSED,
+            ApiError::Token => code::request::TOKEN,
             ApiError::ContentType(_) => code::request::CONTENT_TYPE,
             ApiError::TooLarge { .. } => code::request::BODY_TOO_LARGE,
             ApiError::Slow(_) => code::request::BODY_SLOW,
@@ -106,6 +110,7 @@ impl ApiError {
             ApiError::Route | ApiError::Version { .. } => StatusCode::NOT_FOUND,
             ApiError::Method => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Host => StatusCode::FORBIDDEN,
+            ApiError::Token => StatusCode::UNAUTHORIZED,
             ApiError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Slow(_) => StatusCode::REQUEST_TIMEOUT,

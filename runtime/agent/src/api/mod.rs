@@ -9,12 +9,13 @@
 //! GET  /v2/models/NAME/ready       {"ready":true} while it serves, else 503
 //! POST /v2/models/NAME/infer       tensors in, tensors out
 //!      /v2/models/NAME/versions/V  the same three, if V is the version that serves
+//! GET  /v2/models/NAME/stats       requests and their time; /v2/models/stats of every model
 //! POST /v2/repository/index        every model, with its version and state
 //! GET  /dunlin/v1/device           the device: connection, clock, freshness, alarms; not of the protocol
 //! ```
 //!
 //! Every error is `{"error": "...", "code": "..."}` with a stable code. The API has no accounts: whoever
-//! may run a process on the device may use it, and nobody else can. Connections, headers, bodies and
+//! may run a process on the device may use it, and nobody else can; where the device has a token, who shows it. Connections, headers, bodies and
 //! waiting times are bounded; requests that name a foreign host or come from a web page are refused.
 //! It knows the models only through [`DataPlane`], and of the device what control tells it.
 //!
@@ -31,17 +32,20 @@ mod host;
 mod reply;
 mod route;
 mod server;
+mod token;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use dunlin_core::code::{self, Code, Coded};
 
+use dunlin_mqtt::Secret;
+
 use crate::data::DataPlane;
 pub use device::{Alarm, DeviceStatus, StatusReceiver};
 
 /// What the API may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiConfig {
     /// Where it listens: a loopback address; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -49,6 +53,8 @@ pub struct ApiConfig {
     pub max_connections: usize,
     /// The longest body of a request, whatever the contract asks for, in bytes.
     pub max_body_bytes: usize,
+    /// What callers must show, if anything: `Authorization: Bearer TOKEN`.
+    pub token: Option<Secret>,
 }
 
 /// The API cannot listen.
@@ -88,8 +94,8 @@ impl Api {
         data: DataPlane,
         status: StatusReceiver,
     ) -> Result<Api, ListenError> {
-        let ApiConfig { listen, max_connections, max_body_bytes } = config;
-        let router = route::router(data, status, max_body_bytes);
+        let ApiConfig { listen, max_connections, max_body_bytes, token } = config;
+        let router = route::router(data, status, max_body_bytes, token.as_ref());
         Ok(Api { server: server::Server::start(listen, max_connections, router).await? })
     }
 

@@ -8,7 +8,7 @@ use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 use super::body::Wanted;
 use super::datatype;
 use super::error::ApiError;
-use crate::data::{Description, Inferred, Tensor};
+use crate::data::{Description, Inferred, Observation, Tensor};
 
 #[derive(Serialize)]
 pub(super) struct Live {
@@ -24,8 +24,64 @@ pub(super) struct Ready {
 pub(super) struct Server {
     pub name: &'static str,
     pub version: &'static str,
-    pub extensions: [&'static str; 1],
+    pub extensions: [&'static str; 3],
     pub models: Vec<String>,
+}
+
+/// `GET /v2/models/NAME/stats`, as the protocol's extension for statistics has it. Counts grow from the moment
+/// at which the release was loaded.
+#[derive(Serialize)]
+pub(super) struct Statistics {
+    pub model_stats: Vec<ModelStatistics>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelStatistics {
+    name: String,
+    version: String,
+    /// Milliseconds since 1970.
+    last_inference: u64,
+    /// Samples.
+    inference_count: u64,
+    /// Calls of the model.
+    execution_count: u64,
+    inference_stats: InferenceStatistics,
+}
+
+/// What took how long. Requests are read and answered outside of the model, and that time is not counted.
+#[derive(Serialize)]
+struct InferenceStatistics {
+    success: Duration,
+    fail: Duration,
+    queue: Duration,
+    compute_infer: Duration,
+}
+
+#[derive(Serialize)]
+struct Duration {
+    count: u64,
+    ns: u64,
+}
+
+impl From<&Observation> for ModelStatistics {
+    fn from(observation: &Observation) -> ModelStatistics {
+        let requests = observation.requests;
+        let all = requests.answered.saturating_add(requests.failed);
+        let duration = |count: u64, us: u64| Duration { count, ns: us.saturating_mul(1000) };
+        ModelStatistics {
+            name: observation.model.to_string(),
+            version: observation.version.clone(),
+            last_inference: requests.last_unix_ms,
+            inference_count: observation.counters.inferences,
+            execution_count: requests.calls,
+            inference_stats: InferenceStatistics {
+                success: duration(requests.answered, requests.answered_us),
+                fail: duration(requests.failed, requests.failed_us),
+                queue: duration(all, requests.queued_us),
+                compute_infer: duration(requests.answered, requests.answered_us),
+            },
+        }
+    }
 }
 
 /// A row of `POST /v2/repository/index`.

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
+use dunlin_mqtt::Secret;
 
 use super::device::{DeviceStatus, StatusReceiver};
 use super::error::ApiError;
+use super::token::{self, Token};
 use super::{body, datatype, host, reply};
-use crate::data::{DataError, DataPlane, Description, Infer};
+use crate::data::{DataError, DataPlane, Description, Infer, Interval, Observation, Phase};
 
 /// A body must come to its end in this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +37,13 @@ struct Api {
 }
 
 /// All paths, behind the check of the host.
-pub(super) fn router(data: DataPlane, status: StatusReceiver, max_body_bytes: usize) -> Router {
+pub(super) fn router(
+    data: DataPlane,
+    status: StatusReceiver,
+    max_body_bytes: usize,
+    token: Option<&Secret>,
+) -> Router {
+    let token = token.map(Token::new);
     Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(live))
@@ -46,10 +54,14 @@ pub(super) fn router(data: DataPlane, status: StatusReceiver, max_body_bytes: us
         .route("/v2/models/{model}/versions/{version}", get(version))
         .route("/v2/models/{model}/versions/{version}/ready", get(version_ready))
         .route("/v2/models/{model}/versions/{version}/infer", post(infer_version))
+        .route("/v2/models/stats", get(all_statistics))
+        .route("/v2/models/{model}/stats", get(statistics))
+        .route("/v2/models/{model}/versions/{version}/stats", get(version_statistics))
         .route("/v2/repository/index", post(index))
         .route("/dunlin/v1/device", get(device))
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
+        .layer(middleware::from_fn_with_state(token, token::only_with_token))
         .layer(middleware::from_fn(host::only_local))
         .with_state(Api { data, status, max_body_bytes })
 }
@@ -59,7 +71,7 @@ async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError>
     Ok(Json(reply::Server {
         name: "dunlin",
         version: env!("CARGO_PKG_VERSION"),
-        extensions: ["binary_tensor_data"],
+        extensions: ["binary_tensor_data", "model_repository", "statistics"],
         models,
     }))
 }
@@ -123,6 +135,36 @@ async fn infer_version(
 ) -> Result<Response, ApiError> {
     let description = served(&api, &model, &version).await?;
     infer_with(&api, description, request).await
+}
+
+async fn statistics_of(
+    api: &Api,
+    wanted: impl Fn(&Observation) -> bool,
+) -> Result<Json<reply::Statistics>, ApiError> {
+    let observations = api.data.observe(Interval::Peek).await?;
+    let serve =
+        observations.iter().filter(|observation| observation.phase == Phase::Active && wanted(observation));
+    Ok(Json(reply::Statistics { model_stats: serve.map(reply::ModelStatistics::from).collect() }))
+}
+
+async fn all_statistics(State(api): State<Api>) -> Result<Json<reply::Statistics>, ApiError> {
+    statistics_of(&api, |_| true).await
+}
+
+async fn statistics(
+    State(api): State<Api>,
+    Path(model): Path<String>,
+) -> Result<Json<reply::Statistics>, ApiError> {
+    let release = api.data.describe(&model).await?.release;
+    statistics_of(&api, |observation| observation.release == release).await
+}
+
+async fn version_statistics(
+    State(api): State<Api>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Json<reply::Statistics>, ApiError> {
+    let release = served(&api, &model, &version).await?.release;
+    statistics_of(&api, |observation| observation.release == release).await
 }
 
 /// The models of the device. A body may ask for those alone that serve.

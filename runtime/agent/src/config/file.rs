@@ -66,14 +66,15 @@ pub(super) fn check_config(path: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A password: the file's text without the newline at its end.
-pub(super) fn read_password(path: &Path) -> Result<Secret, ConfigError> {
-    check_secret(path, "broker.password_file")?;
+/// A password or token: the file's text without the newline at its end, of so many bytes at least.
+pub(super) fn read_line(path: &Path, key: &'static str, least: usize) -> Result<Secret, ConfigError> {
+    check_secret(path, key)?;
     let text = read_text(path)?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.is_empty() {
-        return Err(ConfigError::File { path: path.to_path_buf(), error: "it holds no password".into() });
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.len() < least {
+        let error = format!("{key} wants a line of at least {least} characters in it");
+        return Err(ConfigError::File { path: path.to_path_buf(), error });
     }
-    Ok(Secret::new(password))
+    Ok(Secret::new(secret))
 }

@@ -91,6 +91,27 @@ fn a_password_needs_a_user() {
 }
 
 #[test]
+fn a_token_is_read_from_its_file_and_must_be_long_and_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |name: &str, content: &str, mode| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let file = set("agent.toml", &format!("{SMALL}[api]\ntoken_file = \"token\"\n"), 0o644);
+    set("device.key", "00", 0o600);
+    set("token", "0123456789abcdef\n", 0o644);
+    assert_eq!(Config::load(&file).unwrap_err().code().id, "secret-file-mode");
+    set("token", "0123456789abcdef\n", 0o600);
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.api().unwrap().token.unwrap().expose(), "0123456789abcdef");
+    set("token", "too short\n", 0o600);
+    let error = config.api().unwrap_err();
+    assert!(error.to_string().contains("at least 16") && !error.to_string().contains("too short"), "{error}");
+}
+
+#[test]
 fn keys_of_tls_go_with_mqtts_and_with_each_other() {
     let tls = SMALL.replace("mqtt://", "mqtts://");
     for (text, key, wanted) in [
@@ -207,7 +228,8 @@ fn every_part_of_the_agent_gets_its_settings() {
     );
     let transfer = config.transfer();
     assert_eq!((transfer.window, transfer.chunk_timeout_ms), (8, 10_000));
-    assert_eq!((config.api().max_connections, config.api().max_body_bytes), (256, 16_777_216));
+    let api = Config::parse(SMALL).unwrap().api().unwrap();
+    assert_eq!((api.max_connections, api.max_body_bytes, api.token), (256, 16_777_216, None));
     let link = Config::parse(SMALL).unwrap().link("plant-press-12", TimeFloor::new(0)).unwrap();
     assert!(link.validate().is_ok() && link.credentials.is_none() && link.tls.is_none());
     assert_eq!(

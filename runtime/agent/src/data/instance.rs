@@ -120,6 +120,7 @@ impl Running {
             phase,
             counters: tally.counters.clone(),
             restarts: tally.restarts,
+            requests: tally.requests,
             latency: tally.latency(interval),
             memory_bytes: tally.memory_bytes,
             drift: tally.drift(interval),
@@ -164,6 +165,8 @@ impl Worker {
         let result = self.call(&batch);
         let called = started.elapsed();
         self.count(&batch, &result);
+        let now_unix_ms = u64::try_from(unix_ms()).unwrap_or(0);
+        self.tally.lock().ended(result.is_ok(), micros(queued), micros(called), now_unix_ms);
         match result {
             Ok(outputs) => {
                 let seen = self.tally.lock().watch.is_some().then(|| outputs.clone());

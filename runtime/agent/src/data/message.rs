@@ -142,6 +142,8 @@ pub struct Observation {
     pub restarts: u64,
     /// Latency of the calls that succeeded since the last [`Interval::Take`]; within 1 % of the truth.
     pub latency: Latency,
+    /// Requests and their time, since it was loaded.
+    pub requests: Requests,
     /// Linear memory of the instance, in bytes.
     pub memory_bytes: u64,
     /// How far inputs and outputs are from the baseline, where the release has one.
@@ -152,6 +154,25 @@ pub struct Observation {
     pub log: Vec<LogLine>,
     /// Lines and metric values beyond what is kept, since the model was loaded.
     pub unheard: u64,
+}
+
+/// Requests that reached a model, and the time that they took together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Requests that failed by the model's fault.
+    pub failed: u64,
+    /// Calls of the model: more than one for a request of many samples.
+    pub calls: u64,
+    /// Time that requests waited for the model, in microseconds.
+    pub queued_us: u64,
+    /// Time of the answered requests in the model, in microseconds.
+    pub answered_us: u64,
+    /// Time of the failed requests in the model, in microseconds.
+    pub failed_us: u64,
+    /// When the last one came to its end, in milliseconds since 1970; 0 before the first.
+    pub last_unix_ms: u64,
 }
 
 /// Drift of one instance.

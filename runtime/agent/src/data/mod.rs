@@ -24,6 +24,6 @@ mod tally;
 pub use input::InputError;
 pub use message::{
     DataError, Description, DriftObservation, Infer, Inferred, Interval, Known, MAX_REQUEST_SAMPLES,
-    Observation, Phase, Prepare, Prepared, Tensor,
+    Observation, Phase, Prepare, Prepared, Requests, Tensor,
 };
 pub use plane::{DataPlane, Policy};

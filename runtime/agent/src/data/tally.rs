@@ -15,7 +15,7 @@ use dunlin_core::health::{Counters, Latency};
 use dunlin_sandbox::{LogLine, Logs, Metrics};
 use hdrhistogram::Histogram;
 
-use super::message::{DataError, DriftObservation, Interval};
+use super::message::{DataError, DriftObservation, Interval, Requests};
 
 /// The greatest latency that is told apart: an hour, far beyond any deadline.
 const MAX_LATENCY_US: u64 = 3_600_000_000;
@@ -34,6 +34,7 @@ pub(super) struct Tally {
     pub watch: Option<Watch>,
     pub metrics: BTreeMap<String, f64>,
     pub unheard: u64,
+    pub requests: Requests,
     latency: Histogram<u64>,
     lines: Vec<LogLine>,
 }
@@ -60,6 +61,7 @@ impl Shared {
             watch,
             metrics: BTreeMap::new(),
             unheard: 0,
+            requests: Requests::default(),
             latency,
             lines: Vec::new(),
         }))))
@@ -77,7 +79,21 @@ impl Shared {
 
 impl Tally {
     pub(super) fn called(&mut self, took: Duration) {
+        self.requests.calls = self.requests.calls.saturating_add(1);
         self.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// A request came to its end.
+    pub(super) fn ended(&mut self, answered: bool, queued_us: u64, called_us: u64, now_unix_ms: u64) {
+        let requests = &mut self.requests;
+        let (count, time_us) = match answered {
+            true => (&mut requests.answered, &mut requests.answered_us),
+            false => (&mut requests.failed, &mut requests.failed_us),
+        };
+        *count = count.saturating_add(1);
+        *time_us = time_us.saturating_add(called_us);
+        requests.queued_us = requests.queued_us.saturating_add(queued_us);
+        requests.last_unix_ms = now_unix_ms;
     }
 
     pub(super) fn heard(&mut self, logs: Logs, metrics: Metrics) {
@@ -137,7 +153,7 @@ mod tests {
         assert_eq!(tally.latency(Interval::Peek), Latency::default());
         (1..=10_000).for_each(|us| tally.called(Duration::from_micros(us)));
         let latency = tally.latency(Interval::Peek);
-        assert_eq!(latency.count, 10_000);
+        assert_eq!((latency.count, tally.requests.calls), (10_000, 10_000));
         for (found, exact) in [
             (latency.p50_us, 5_000),
             (latency.p90_us, 9_000),
@@ -148,6 +164,25 @@ mod tests {
         }
         assert_eq!(tally.latency(Interval::Take), latency);
         assert_eq!(tally.latency(Interval::Take), Latency::default());
+    }
+
+    #[test]
+    fn requests_are_counted_apart_with_their_time() {
+        let shared = Shared::new(0, None).unwrap();
+        let mut tally = shared.lock();
+        tally.ended(true, 1, 10, 1_000);
+        tally.ended(false, 2, 20, 2_000);
+        tally.ended(true, 3, 30, 3_000);
+        let wanted = Requests {
+            answered: 2,
+            failed: 1,
+            calls: 0,
+            queued_us: 6,
+            answered_us: 40,
+            failed_us: 20,
+            last_unix_ms: 3_000,
+        };
+        assert_eq!(tally.requests, wanted);
     }
 
     #[test]

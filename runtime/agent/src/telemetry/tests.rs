@@ -35,6 +35,7 @@ fn observed(state: DriftState, samples: u64) -> Observation {
         phase: Phase::Active,
         counters,
         restarts: 0,
+        requests: crate::data::Requests::default(),
         latency: Latency { count: 3, p50_us: 10, p90_us: 11, p99_us: 12, max_us: 13 },
         memory_bytes: 65_536,
         drift: Some(DriftObservation {

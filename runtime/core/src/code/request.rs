@@ -3,13 +3,16 @@
 super::codes! {
     ROUTE_UNKNOWN = "request-route", Usage,
         "The local API has no such path.",
-        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer, the last three also below /v2/models/NAME/versions/VERSION, /v2/repository/index and /dunlin/v1/device.";
+        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer, the last three also below /v2/models/NAME/versions/VERSION, /v2/models/NAME/stats, /v2/models/stats, /v2/repository/index and /dunlin/v1/device.";
     METHOD_WRONG = "request-method", Usage,
         "The path does not take this HTTP method.",
         "Use POST for `infer` and GET for everything else.";
     HOST_REFUSED = "request-host", Refused,
         "The Host or Origin header of a request names neither localhost nor a loopback address, as when a web page tries to reach the device's API.",
         "Call the API by 127.0.0.1, [::1] or localhost, from the device itself.";
+    TOKEN = "request-token", Refused,
+        "The device's local API asks for a token, and the request shows none or another.",
+        "Send `Authorization: Bearer TOKEN`, with the content of the file that `api.token_file` of the agent's configuration names.";
     CONTENT_TYPE = "request-content-type", Usage,
         "The body of a request is announced as something else than JSON.",
         "Send `Content-Type: application/json` or none; a body with binary tensors has the header `Inference-Header-Content-Length`.";

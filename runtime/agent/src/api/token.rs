@@ -1,0 +1,50 @@
+//! Who may ask, where the device has a token: callers that show it. Without one, whoever may run a process on
+//! the device.
+//!
+//! Health is told to everybody: a probe that watches the agent needs no secret, and learns none.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use dunlin_core::Digest;
+use dunlin_mqtt::Secret;
+
+use super::error::ApiError;
+
+/// A token, kept by its digest.
+#[derive(Clone)]
+pub(super) struct Token(Arc<Digest>);
+
+impl Token {
+    pub(super) fn new(secret: &Secret) -> Token {
+        Token(Arc::new(Digest::of(secret.expose().as_bytes())))
+    }
+
+    /// Digests are compared, so that how long it takes says nothing of the token.
+    fn is_shown_by(&self, request: &Request) -> bool {
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = header.and_then(|text| {
+            let (scheme, shown) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| shown.trim())
+        });
+        shown.is_some_and(|shown| Digest::of(shown.as_bytes()) == *self.0)
+    }
+}
+
+/// Lets a request pass that shows the token, or asks for health.
+pub(super) async fn only_with_token(
+    State(token): State<Option<Token>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let open = request.uri().path().starts_with("/v2/health/");
+    if open || token.is_none_or(|token| token.is_shown_by(&request)) {
+        return next.run(request).await;
+    }
+    let mut response = ApiError::Token.into_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
