@@ -18,14 +18,16 @@ const LATE_MS: u64 = 900_000;
 pub(super) struct Ask {
     /// In monotonic milliseconds.
     at_ms: u64,
-    /// Refusals in a row, each of which was asked about.
+    /// How often in a row it was asked because of a refusal.
     refusals: u32,
+    /// Whether something was refused since it was asked last.
+    refused: bool,
 }
 
 impl Ask {
     /// From now on there is nothing to ask for a while.
     pub(super) fn content(now: Now) -> Ask {
-        Ask { at_ms: now.monotonic_ms.saturating_add(spread(LATE_MS, now.random)), refusals: 0 }
+        Ask { at_ms: now.monotonic_ms.saturating_add(spread(LATE_MS, now.random)), ..Ask::default() }
     }
 
     fn delay_ms(self) -> u64 {
@@ -45,6 +47,7 @@ impl Device {
             Subject::Root | Subject::Deployment(_) | Subject::Release(_) => {
                 let soon_ms = now.monotonic_ms.saturating_add(spread(self.ask.delay_ms(), now.random));
                 self.ask.at_ms = self.ask.at_ms.min(soon_ms);
+                self.ask.refused = true;
             }
             Subject::Model(_) | Subject::Device => {}
         }
@@ -55,9 +58,9 @@ impl Device {
         if now.monotonic_ms < self.ask.at_ms {
             return;
         }
-        self.ask.refusals = self.ask.refusals.saturating_add(1);
-        // Without a refusal in between, the next time is late.
-        self.ask.at_ms = now.monotonic_ms.saturating_add(spread(LATE_MS, now.random));
+        // Without a refusal in between, the next time is late, and the row has ended.
+        let row = if self.ask.refused { self.ask.refusals.saturating_add(1) } else { 0 };
+        self.ask = Ask { refusals: row, ..Ask::content(now) };
         out.act(Action::WatchRoot { version: self.root.version().saturating_add(1) });
         out.act(Action::WatchDeployments { audiences: self.audiences() });
         for digest in self.wanted_releases() {

@@ -309,6 +309,9 @@ fn t35_what_was_displaced_on_its_way_is_asked_for_again() {
     // A broker that sends nothing is asked every quarter of an hour, with some jitter.
     let calm = asked(&mut shell, 3600);
     assert!((4..=8).contains(&calm.len()), "{calm:?}");
+    // However long it was calm, the first refusal is asked about soon.
+    shell.step(garbage());
+    assert!(!asked(&mut shell, 6).is_empty());
     // A refusal is asked about soon; one after the other, ever later.
     let mut shell = Shell::new();
     let mut waits = Vec::new();
