@@ -48,12 +48,7 @@ fn two_hundred_kills_cost_time_and_nothing_else() {
         eventually("the release is proven", || proven(&device.config()).then_some(()));
         agent.kill();
     }
-    let onnx = world.path("large.onnx");
-    std::fs::write(&onnx, large_model()).unwrap();
-    let wasm = world.path("large.wasm");
-    ok(&["compile", &onnx, "-o", &wasm]);
-    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
-    world.publish("large@1.0.0");
+    world.release_onnx("large", "1.0.0", &large_model());
     let (fleet, mut pulls) = (world.fleet(), 0);
     let start = Instant::now();
     for kill in 0..kills {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::onnx::{self, Axis};
-use crate::world::{World, eventually, ok};
+use crate::world::{World, eventually};
 
 /// Weights of 6 MiB: about 200 chunks.
 const HIDDEN: usize = 1024;
@@ -14,12 +14,7 @@ const HIDDEN: usize = 1024;
 fn a_killed_agent_resumes_its_pull() {
     let world = World::new();
     let device = world.enroll_at("alpha", &slow_link(&world.url));
-    let onnx = world.path("large.onnx");
-    std::fs::write(&onnx, large_model()).unwrap();
-    let wasm = world.path("large.wasm");
-    ok(&["compile", &onnx, "-o", &wasm]);
-    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
-    world.publish("large@1.0.0");
+    world.release_onnx("large", "1.0.0", &large_model());
     world.deploy("large@1.0.0", "stable");
 
     let mut agent = device.start();
@@ -155,12 +150,7 @@ fn cuts_and_kills_send_little_twice() {
     let mib: usize = std::env::var("DUNLIN_INTERRUPTED_MIB").map_or(12, |text| text.parse().unwrap());
     let (cuts, kills) = ((mib * 20).div_ceil(64), (mib * 5).div_ceil(64));
     let world = World::new();
-    let onnx = world.path("large.onnx");
-    std::fs::write(&onnx, large_model_of(mib)).unwrap();
-    let wasm = world.path("large.wasm");
-    ok(&["compile", &onnx, "-o", &wasm]);
-    ok(&["release", &wasm, "--fleet", &world.fleet(), "--name", "large", "--version", "1.0.0"]);
-    world.publish("large@1.0.0");
+    world.release_onnx("large", "1.0.0", &large_model_of(mib));
     world.deploy("large@1.0.0", "stable");
     let (calm, calm_url) = line(&world.url);
     let (rough, rough_url) = line(&world.url);

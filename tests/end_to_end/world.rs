@@ -205,6 +205,15 @@ impl World {
         ]);
     }
 
+    /// Compiles a model, and releases and publishes it.
+    pub fn release_onnx(&self, name: &str, version: &str, model: &[u8]) {
+        let (onnx, wasm) = (self.path(&format!("{name}.onnx")), self.path(&format!("{name}.wasm")));
+        std::fs::write(&onnx, model).unwrap();
+        ok(&["compile", &onnx, "-o", &wasm]);
+        ok(&["release", &wasm, "--fleet", &self.fleet(), "--name", name, "--version", version]);
+        self.publish(&format!("{name}@{version}"));
+    }
+
     pub fn publish(&self, release: &str) {
         ok(&self.with_broker(&["publish", release], &self.fleet()));
     }

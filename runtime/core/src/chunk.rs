@@ -21,7 +21,7 @@ pub const DEFAULT_CHUNK_BYTES: usize = 32 * 1024;
 pub const MAX_CHUNK_BYTES: usize = 120 * 1024;
 
 /// Bytes of one chunk in a list.
-const ENTRY_BYTES: usize = 36;
+pub const ENTRY_BYTES: usize = 36;
 
 /// Cuts `bytes` into ranges of `chunk_bytes` (brought into 1 to [`MAX_CHUNK_BYTES`]), in order and without
 /// gaps; a cut is made at every restart, and counting starts anew there. Restarts may come in any order;
@@ -79,6 +79,22 @@ pub fn encode_list(chunks: &[ChunkRef]) -> Vec<u8> {
 /// # Errors
 /// The list is empty, too long or not whole, or its chunks are not those of a blob of that size.
 pub fn decode_list(list: &[u8], size_bytes: u64) -> Result<Vec<ChunkRef>, ChunkListError> {
+    let chunks = entries(list)?;
+    check(&chunks, size_bytes)?;
+    Ok(chunks)
+}
+
+/// Reads a list of chunks whose blob has as many bytes as they have together.
+///
+/// # Errors
+/// As [`decode_list`], but for the sum.
+pub fn decode_whole_list(list: &[u8]) -> Result<Vec<ChunkRef>, ChunkListError> {
+    let chunks = entries(list)?;
+    check(&chunks, chunks.iter().map(|chunk| u64::from(chunk.size_bytes)).sum())?;
+    Ok(chunks)
+}
+
+fn entries(list: &[u8]) -> Result<Vec<ChunkRef>, ChunkListError> {
     let (entries, rest) = list.as_chunks::<ENTRY_BYTES>();
     if entries.is_empty() || !rest.is_empty() || list.len() > MAX_CHUNK_BYTES {
         return Err(ChunkListError::Length(list.len()));
@@ -93,7 +109,6 @@ pub fn decode_list(list: &[u8], size_bytes: u64) -> Result<Vec<ChunkRef>, ChunkL
         };
         chunks.push(ChunkRef { digest: Digest::from_bytes(*digest), size_bytes: u32::from_le_bytes(size) });
     }
-    check(&chunks, size_bytes)?;
     Ok(chunks)
 }
 

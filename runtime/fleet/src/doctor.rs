@@ -8,26 +8,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dunlin_core::Digest;
+use dunlin_core::chunk::{DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES};
 use dunlin_core::document::Audience;
+use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::topic::{self, TelemetryClass};
 use dunlin_mqtt::{Event, Events, Link, LinkError, Message, Subscription};
 use serde::Serialize;
+
+use crate::publish;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long nothing must come for it to be absent.
 const SILENCE: Duration = Duration::from_millis(700);
-
-/// The default length of a chunk.
-const CHUNK_BYTES: usize = 32 * 1024;
-
-/// The longest envelope.
-const ENVELOPE_BYTES: usize = 64 * 1024;
-
-/// The longest chunk.
-const LONGEST_BYTES: usize = 120 * 1024;
 
 /// Chunks of the probe of speed.
 const BURST: usize = 32;
@@ -84,11 +79,11 @@ fn chunk(bytes: usize) -> Result<Bytes, LinkError> {
 }
 
 fn chunk_message(fleet: &FleetId, payload: &Bytes) -> Message {
-    Message { topic: topic::chunk(fleet, &Digest::of(payload)), payload: payload.clone(), retain: true }
+    publish::retained(topic::chunk(fleet, &Digest::of(payload)), payload.clone())
 }
 
 fn deletion(topic: String) -> Message {
-    Message { topic, payload: Bytes::new(), retain: true }
+    publish::retained(topic, Bytes::new())
 }
 
 /// Waits for a message of this topic.
@@ -108,11 +103,11 @@ async fn arrival(events: &mut Events, topic: &str, patience: Duration) -> Option
 }
 
 async fn subscribe(link: &Link, filter: &str) -> Result<(), LinkError> {
-    let wanted = [Subscription::new(filter, LONGEST_BYTES)];
+    let wanted = [Subscription::new(filter, MAX_CHUNK_BYTES)];
     tokio::time::timeout(PATIENCE, link.subscribe(&wanted)).await.unwrap_or(Err(LinkError::Closed))
 }
 
-async fn publish(link: &Link, message: Message) -> Result<(), LinkError> {
+async fn publish_in_time(link: &Link, message: Message) -> Result<(), LinkError> {
     tokio::time::timeout(PATIENCE, link.publish(message)).await.unwrap_or(Err(LinkError::Closed))
 }
 
@@ -148,19 +143,19 @@ pub async fn probe(
 const SIZES: [(&str, usize, Verdict, &str); 3] = [
     (
         "a chunk of 32 KiB",
-        CHUNK_BYTES,
+        DEFAULT_CHUNK_BYTES,
         Verdict::Bad,
         "raise the broker's limit on packets or retained messages: mosquitto's message_size_limit, EMQX's mqtt.max_packet_size",
     ),
     (
         "a document of 64 KiB",
-        ENVELOPE_BYTES,
+        MAX_ENVELOPE_BYTES,
         Verdict::Poor,
         "raise the broker's limit to 65 KiB: large releases and deployments will not pass",
     ),
     (
         "a chunk of 120 KiB",
-        LONGEST_BYTES,
+        MAX_CHUNK_BYTES,
         Verdict::Poor,
         "nothing, as long as chunks are made of the default 32 KiB",
     ),
@@ -177,7 +172,7 @@ async fn retained(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<V
     let message = chunk_message(fleet, &payload);
     let topic = message.topic.clone();
     let start = Instant::now();
-    if publish(link, message).await.is_err() {
+    if publish_in_time(link, message).await.is_err() {
         let remedy = "let this user write below dunlin/v1/FLEET/";
         return Ok(vec![found("publish", Verdict::Bad, "no acknowledgement came", remedy)]);
     }
@@ -204,7 +199,7 @@ async fn retained(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<V
             "nothing: a chunk that was lost is asked for after unsubscribing",
         ),
     });
-    publish(link, deletion(topic.clone())).await?;
+    publish_in_time(link, deletion(topic.clone())).await?;
     link.unsubscribe(std::slice::from_ref(&topic)).await?;
     // Our own deletion may still be on its way to us.
     while arrival(events, &topic, Duration::from_millis(50)).await.is_some() {}
@@ -227,7 +222,7 @@ async fn subscriptions(link: &Link, fleet: &FleetId) -> Result<Finding, LinkErro
     let topics: Vec<String> =
         (0..40u32).map(|index| topic::chunk(fleet, &Digest::of(&index.to_le_bytes()))).collect();
     let wanted: Vec<Subscription> =
-        topics.iter().map(|topic| Subscription::new(topic.clone(), LONGEST_BYTES)).collect();
+        topics.iter().map(|topic| Subscription::new(topic.clone(), MAX_CHUNK_BYTES)).collect();
     let granted = tokio::time::timeout(PATIENCE, link.subscribe(&wanted)).await;
     let finding = match granted {
         Ok(Ok(())) => good("40 subscriptions at once", "granted, 8 a packet"),
@@ -246,17 +241,17 @@ async fn subscriptions(link: &Link, fleet: &FleetId) -> Result<Finding, LinkErro
 async fn speed(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<Finding, LinkError> {
     let mut messages = Vec::new();
     for _ in 0..BURST {
-        messages.push(chunk_message(fleet, &chunk(CHUNK_BYTES)?));
+        messages.push(chunk_message(fleet, &chunk(DEFAULT_CHUNK_BYTES)?));
     }
     let topics: Vec<String> = messages.iter().map(|message| message.topic.clone()).collect();
     let start = Instant::now();
-    crate::publish::send(link, messages, |_| {}).await?;
+    publish::send(link, messages, |_| {}).await?;
     let up = start.elapsed();
     let start = Instant::now();
     let mut came = 0;
     for window in topics.chunks(8) {
         let wanted: Vec<Subscription> =
-            window.iter().map(|topic| Subscription::new(topic.clone(), LONGEST_BYTES)).collect();
+            window.iter().map(|topic| Subscription::new(topic.clone(), MAX_CHUNK_BYTES)).collect();
         link.subscribe(&wanted).await?;
         for _ in window {
             let next = async {
@@ -272,8 +267,8 @@ async fn speed(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<Find
         link.unsubscribe(window).await?;
     }
     let down = start.elapsed();
-    crate::publish::send(link, topics.into_iter().map(deletion).collect(), |_| {}).await?;
-    let bytes = (BURST * CHUNK_BYTES) as f64;
+    publish::send(link, topics.into_iter().map(deletion).collect(), |_| {}).await?;
+    let bytes = (BURST * DEFAULT_CHUNK_BYTES) as f64;
     let rate = |time: Duration| bytes / time.as_secs_f64().max(1e-9);
     let seen = format!("{:.1} MB/s up, {:.1} MB/s down", rate(up) / 1e6, rate(down) / 1e6);
     if came < BURST {
@@ -303,7 +298,7 @@ async fn size(
     let message = chunk_message(fleet, &payload);
     let topic = message.topic.clone();
     let kept = async {
-        publish(&link, message).await?;
+        publish_in_time(&link, message).await?;
         subscribe(&link, &topic).await?;
         Ok::<bool, LinkError>(
             arrival(&mut events, &topic, PATIENCE).await.is_some_and(|message| message.payload == payload),
@@ -315,7 +310,7 @@ async fn size(
         Err(_) => found(probe, verdict, "is not acknowledged", remedy),
     };
     if finding.verdict == Verdict::Good {
-        publish(&link, deletion(topic)).await?;
+        publish_in_time(&link, deletion(topic)).await?;
         link.close().await;
     }
     Ok(finding)
@@ -366,7 +361,7 @@ pub async fn probe_device(
     let deployment = Message { topic: foreign.clone(), payload: Bytes::from_static(b"{}"), retain: false };
     // Some brokers grant the subscription and deliver nothing.
     let granted = subscribe(&link, &foreign).await.is_ok();
-    publish(&watch, deployment.clone()).await?;
+    publish_in_time(&watch, deployment.clone()).await?;
     let leaks = granted && arrival(&mut heard, &foreign, SILENCE).await.is_some();
     add(if leaks {
         found(
@@ -413,10 +408,10 @@ pub async fn probe_device(
         let (topic, retain) = (message.topic.clone(), message.retain);
         subscribe(&watch, &topic).await?;
         // A broker may close the connection over what it does not allow: the next attempt has a new one.
-        let sent = publish(&link, message).await;
+        let sent = publish_in_time(&link, message).await;
         let came = arrival(&mut seen, &topic, if allowed { PATIENCE } else { SILENCE }).await.is_some();
         if came && retain {
-            publish(&watch, deletion(topic.clone())).await?;
+            publish_in_time(&watch, deletion(topic.clone())).await?;
         }
         watch.unsubscribe(&[topic]).await?;
         let seen = match (came, &sent) {

@@ -1,8 +1,7 @@
 //! Enrolling a device: a bundle to put on it, and its line in the signed device list.
 //!
 //! The bundle is a folder: `agent.toml`, `device.key` (mode 0600), `root.json`, `enrolment.json` and, for a
-//! broker with TLS, `broker-ca.pem`. A
-//! device is in the list only when its bundle is whole, and an enrolment that fails leaves no bundle. Where
+//! broker with TLS, `broker-ca.pem`. A device is in the list only when its bundle is whole, and an enrolment that fails leaves no bundle. Where
 //! the device made its key itself, a [`KeyRequest`] carries the public one here, and the bundle has none.
 
 use std::path::{Path, PathBuf};
@@ -20,7 +19,8 @@ use crate::file::{self, FileError, Readers};
 use crate::folder::{Fleet, FolderError};
 use crate::key::{self, KeyFileError};
 
-/// The files of a bundle, and the client certificate that others put there; the agent looks for them under these names.
+/// The files of a bundle, and the client certificate that others put there; the agent looks for them under
+/// these names.
 const CONFIG: &str = "agent.toml";
 const KEY: &str = "device.key";
 const ROOT: &str = "root.json";

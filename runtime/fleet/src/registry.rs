@@ -24,8 +24,8 @@ const RETAINED_WAIT: Duration = Duration::from_millis(700);
 /// Topics that are asked for at a time: AWS IoT Core allows 50 subscriptions a connection.
 const WINDOW: usize = 40;
 
-/// The longest payload of a retained message: an envelope, or the longest chunk.
-const MAX_PAYLOAD_BYTES: usize = 120 * 1024;
+/// The longest payload of a retained message: envelopes are shorter than the longest chunk.
+const MAX_PAYLOAD_BYTES: usize = dunlin_core::chunk::MAX_CHUNK_BYTES;
 
 /// How many of a model's newest releases stay on the broker, whatever is deployed: a device that goes back
 /// may need them.

@@ -15,8 +15,9 @@
 //! ```
 //!
 //! Every error is `{"error": "...", "code": "..."}` with a stable code. The API has no accounts: whoever
-//! may run a process on the device may use it, and nobody else can; where the device has a token, who shows it. Connections, headers, bodies and
-//! waiting times are bounded; requests that name a foreign host or come from a web page are refused.
+//! may run a process on the device may use it, and nobody else can; where the device has a token, who shows
+//! it. Connections, headers, bodies and waiting times are bounded; requests that name a foreign host or come
+//! from a web page are refused.
 //! It knows the models only through [`DataPlane`], and of the device what control tells it.
 //!
 //! **The bound on a body** is what the model's inputs need in JSON at worst: 16 KiB, and for each
@@ -38,7 +39,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dunlin_core::code::{self, Code, Coded};
-
 use dunlin_mqtt::Secret;
 
 use crate::data::DataPlane;

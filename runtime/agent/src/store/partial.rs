@@ -22,6 +22,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use dunlin_core::chunk;
@@ -240,14 +241,14 @@ impl Partial {
         &self.store
     }
 
-    /// Index, offset and digest of each chunk that is not there.
-    pub(super) fn missing(&self) -> Vec<(usize, u64, Digest)> {
+    /// Index, place and digest of each chunk that is not there.
+    pub(super) fn missing(&self) -> Vec<(usize, Range<u64>, Digest)> {
         // The list was read or written by us: it is one.
         let chunks = chunk::decode_list(&self.list, self.size_bytes).unwrap_or_default();
         let places = chunks.iter().zip(chunk::ranges(&chunks)).enumerate();
         places
             .filter(|(index, _)| !self.have.get(*index))
-            .map(|(index, (reference, range))| (index, range.start, reference.digest))
+            .map(|(index, (reference, range))| (index, range, reference.digest))
             .collect()
     }
 
@@ -260,14 +261,11 @@ impl Partial {
             return found;
         }
         let mut buffer = vec![0; chunk::MAX_CHUNK_BYTES];
-        let lengths = self.missing().into_iter().filter_map(|(index, offset, digest)| {
-            let length = self.list.chunks_exact(36).nth(index)?.last_chunk::<4>()?;
-            Some((index, offset, digest, usize::try_from(u32::from_le_bytes(*length)).ok()?))
-        });
-        for (index, offset, digest, length) in lengths.collect::<Vec<_>>() {
-            let Some(piece) = buffer.get_mut(..length) else { continue };
+        for (index, range, digest) in self.missing() {
+            let length = usize::try_from(range.end - range.start).ok();
+            let Some(piece) = length.and_then(|length| buffer.get_mut(..length)) else { continue };
             // Where it cannot be read, it is fetched.
-            if self.part.read_at(piece, offset).is_ok() && Digest::of(piece) == digest {
+            if self.part.read_at(piece, range.start).is_ok() && Digest::of(piece) == digest {
                 self.have.set(index);
                 self.waiting_since_ms.get_or_insert(0);
                 found.insert(digest);
@@ -329,11 +327,7 @@ fn map_bytes(list: &[u8], have: &Bitmap) -> Vec<u8> {
 /// The chunks that a map lists.
 pub(super) fn list_of_map(bytes: &[u8]) -> Option<Vec<ChunkRef>> {
     let (_, list, _) = parts_of_map(bytes)?;
-    let size_bytes = list.chunks_exact(36).map(|entry| {
-        let length = entry.last_chunk::<4>().copied().unwrap_or_default();
-        u64::from(u32::from_le_bytes(length))
-    });
-    chunk::decode_list(list, size_bytes.sum()).ok()
+    chunk::decode_whole_list(list).ok()
 }
 
 /// Digest of the list, list, and bits of a map.
@@ -342,7 +336,7 @@ fn parts_of_map(bytes: &[u8]) -> Option<(Digest, &[u8], &[u8])> {
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let (digest, rest) = rest.split_first_chunk::<32>()?;
     let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-    let (list, bits) = rest.split_at_checked(count.checked_mul(36)?)?;
+    let (list, bits) = rest.split_at_checked(count.checked_mul(chunk::ENTRY_BYTES)?)?;
     let found = Digest::of(list);
     (magic == MAGIC && found.as_bytes() == digest).then_some((found, list, bits))
 }
@@ -354,6 +348,6 @@ fn read_map(bytes: &[u8], blob: &Blob) -> Option<(Vec<u8>, Bitmap)> {
         Chunks::Inline(chunks) => Digest::of(&chunk::encode_list(chunks)),
         Chunks::List(list) => list.digest,
     };
-    let have = Bitmap::from_bytes(bits, list.len() / 36).filter(|_| found == signed)?;
+    let have = Bitmap::from_bytes(bits, list.len() / chunk::ENTRY_BYTES).filter(|_| found == signed)?;
     Some((list.to_vec(), have))
 }

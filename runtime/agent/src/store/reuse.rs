@@ -52,7 +52,8 @@ impl Store {
 }
 
 impl Partial {
-    /// Takes over what an earlier attempt wrote, and copies what other blobs have of this one; the chunks that are here now. Waits for the disk.
+    /// Takes over what an earlier attempt wrote, and copies what other blobs have of this one; the chunks that
+    /// are here now. Waits for the disk.
     ///
     /// # Errors
     /// The disk, as [`Partial::write`]; what cannot be read is only left to be fetched.
@@ -67,10 +68,10 @@ impl Partial {
                 return Ok(present.into_iter().collect());
             }
         };
-        for (index, offset, digest) in missing {
+        for (index, range, digest) in missing {
             let Some(place) = places.get(&digest) else { continue };
             if let Some(bytes) = self.store().read_chunk(digest, *place) {
-                self.write(now_ms, index, offset, &bytes)?;
+                self.write(now_ms, index, range.start, &bytes)?;
                 present.insert(digest);
             }
         }

@@ -26,8 +26,8 @@ pub(crate) struct Move {
 
 /// Mark a device as no longer of the fleet
 ///
-/// Collectors stop believing it, and its own deployment goes from the broker. What it runs goes on; `dunlin root revoke --device` makes it refuse all that
-/// comes, and its access to the broker is the broker's to take.
+/// Collectors stop believing it, and its own deployment goes from the broker. What it runs goes on; `dunlin
+/// root revoke --device` makes it refuse all that comes, and its access to the broker is the broker's to take.
 #[derive(Args)]
 #[command(after_help = "Example:\n  dunlin decommission press-3 --fleet plant --broker mqtt://10.0.0.5")]
 pub(crate) struct Decommission {

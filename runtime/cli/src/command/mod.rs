@@ -31,9 +31,7 @@ use clap::{Args, Subcommand};
 use dunlin_core::code;
 use dunlin_core::id::ModelName;
 use dunlin_fleet::Fleet;
-use dunlin_fleet::file;
 use dunlin_mqtt::{BrokerUrl, ClientCertificate, Events, Link, LinkConfig, Secret, Tls};
-use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Outcome, on_file};
 use crate::passphrase::PassphraseArguments;
@@ -178,23 +176,14 @@ impl BrokerArguments {
         let authorities = on_file("read", ca, std::fs::read(ca))?;
         let read = |path: &PathBuf| on_file("read", path, std::fs::read(path));
         let chain = self.certificate.as_ref().map(read).transpose()?;
-        let key = self.certificate_key.as_ref().map(|path| read_secret(path)).transpose()?;
-        let certificate =
-            chain.as_deref().zip(key.as_ref()).map(|(chain, key)| ClientCertificate { chain, key });
+        let key =
+            self.certificate_key.as_ref().map(|path| dunlin_fleet::key::private_text(path)).transpose()?;
+        let certificate = chain
+            .as_deref()
+            .zip(key.as_ref())
+            .map(|(chain, key)| ClientCertificate { chain, key: key.as_bytes() });
         Ok(Some(Tls::new(&authorities, certificate, None)?))
     }
-}
-
-/// The content of a file that nobody else may read.
-fn read_secret(path: &Path) -> Outcome<Zeroizing<Vec<u8>>> {
-    let mode = file::mode(path)?;
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        let message =
-            format!("{path} has mode {mode:o}; a private key is for its owner alone: chmod 600 {path}");
-        return Err(Failure::new(code::fleet::KEY_MODE, message));
-    }
-    Ok(Zeroizing::new(on_file("read", path, std::fs::read(path))?))
 }
 
 /// A release as the command line names it: `NAME@VERSION`.

@@ -51,7 +51,8 @@ impl Default for TransferConfig {
 /// What happened to a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferEvent<'a> {
-    /// It may begin, or go on after [`TransferAction::ListComplete`]; before this it asks for nothing. The link counts as up until [`Self::LinkDown`].
+    /// It may begin, or go on after [`TransferAction::ListComplete`]; before this it asks for nothing. The
+    /// link counts as up until [`Self::LinkDown`].
     Started,
     /// A message on the topic of a chunk.
     Arrived {

@@ -104,7 +104,10 @@ fn from_hex(path: &Path, text: &str) -> Result<SecretKey, KeyFileError> {
 }
 
 /// The text of a file that is its owner's alone.
-pub(super) fn private_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+///
+/// # Errors
+/// The file cannot be read, others may read it, or it holds no text.
+pub fn private_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mode = file::mode(path)?;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Mode { path: path.display().to_string(), mode });

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::file::FileError;
 
-pub use self::file::{is_encrypted, read, read_device_key, write, write_device_key};
+pub use self::file::{is_encrypted, private_text, read, read_device_key, write, write_device_key};
 
 /// Gives passphrases for encrypted key files.
 pub trait Passphrases: Send + Sync {

@@ -1,8 +1,9 @@
 //! The device: documents in, actions out.
 //!
 //! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
-//! documents, and `ask` asks for them again; `standing` says what a person should look at while it lasts; `desire` says what the accepted deployments want of a model; `install` is the table of
-//! (load, event) for releases; `trial` judges probation; `settle` chooses which loaded release serves.
+//! documents, and `ask` asks for them again; `standing` says what a person should look at while it lasts;
+//! `desire` says what the accepted deployments want of a model; `install` is the table of (load, event) for
+//! releases; `trial` judges probation; `settle` chooses which loaded release serves.
 //!
 //! Invariants, each held by a property test: no release that is installed has a counter below its
 //! floor or the root's minimum, none is revoked; sequences of an audience never fall within a deploy
