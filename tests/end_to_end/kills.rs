@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::onnx::{self, Axis};
+use crate::onnx;
 use crate::world::{World, classes, eventually, ok, test_images};
 
 /// How often the agent is killed in an ordinary run; `DUNLIN_KILLS` says otherwise.
@@ -48,7 +48,7 @@ fn two_hundred_kills_cost_time_and_nothing_else() {
         eventually("the release is proven", || proven(&device.config()).then_some(()));
         agent.kill();
     }
-    world.release_onnx("large", "1.0.0", &large_model());
+    world.release_onnx("large", "1.0.0", &onnx::dense(512, 1536));
     let (fleet, mut pulls) = (world.fleet(), 0);
     let start = Instant::now();
     for kill in 0..kills {
@@ -91,20 +91,6 @@ fn two_hundred_kills_cost_time_and_nothing_else() {
     for code in ["illegal-event", "document-lost", "artifact-digest", "state-lost"] {
         assert!(!device.log().contains(code), "seed {first_seed}: {code}\n{}", device.log());
     }
-}
-
-/// `y = relu(x W)`, W of 3 MiB.
-fn large_model() -> Vec<u8> {
-    let (k, n) = (512, 1536);
-    let mut seed = 11;
-    let weights: Vec<f32> = (0..k * n).map(|_| next(&mut seed) as f32 / (1u32 << 31) as f32 - 0.5).collect();
-    onnx::model(&[
-        onnx::node("MatMul", &["x", "w"], "h"),
-        onnx::node("Relu", &["h"], "y"),
-        onnx::initializer("w", &[k as u64, n as u64], &weights),
-        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
-        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
-    ])
 }
 
 fn proven(config: &str) -> bool {

@@ -12,6 +12,28 @@ pub fn model(fields: &[Vec<u8>]) -> Vec<u8> {
     [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 17))].concat()
 }
 
+/// `y = relu(x W)`, W of `inputs` x `outputs` of noise.
+pub fn dense(inputs: usize, outputs: usize) -> Vec<u8> {
+    let (k, n) = (inputs as u64, outputs as u64);
+    model(&[
+        node("MatMul", &["x", "w"], "h"),
+        node("Relu", &["h"], "y"),
+        initializer("w", &[k, n], &noise(7, inputs * outputs)),
+        input("x", &[Axis::Fixed(1), Axis::Fixed(k)]),
+        output("y", &[Axis::Fixed(1), Axis::Fixed(n)]),
+    ])
+}
+
+/// So many numbers from -0.5 to 0.5, the same for the same seed: a linear congruential generator, as Knuth's
+/// MMIX has it.
+pub fn noise(mut seed: u64, count: usize) -> Vec<f32> {
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as f32 / (1u32 << 24) as f32 - 0.5
+    };
+    (0..count).map(|_| next()).collect()
+}
+
 /// A node of the graph, named like its operator.
 pub fn node(operator: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes(1, input.as_bytes())).collect();

@@ -99,14 +99,7 @@ fn what_nobody_needs_is_deleted_and_can_be_brought_back() {
 /// `y = relu(relu(x A) B)`; B begins with a number.
 fn two_layers(first_of_b: f32) -> Vec<u8> {
     let size = 512u64;
-    let noise = |seed: u64| -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
-        };
-        (0..size * size).map(|_| next()).collect()
-    };
+    let noise = |seed: u64| onnx::noise(seed, 512 * 512);
     let mut b = noise(2);
     b[0] = first_of_b;
     onnx::model(&[

@@ -4,17 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::onnx::{self, Axis};
+use crate::onnx;
 use crate::world::{World, eventually};
-
-/// Weights of 6 MiB: about 200 chunks.
-const HIDDEN: usize = 1024;
 
 #[test]
 fn a_killed_agent_resumes_its_pull() {
     let world = World::new();
     let device = world.enroll_at("alpha", &slow_link(&world.url));
-    world.release_onnx("large", "1.0.0", &large_model());
+    // Weights of 6 MiB: about 200 chunks.
+    world.release_onnx("large", "1.0.0", &onnx::dense(1024, 1536));
     world.deploy("large@1.0.0", "stable");
 
     let mut agent = device.start();
@@ -73,27 +71,6 @@ fn forward(mut from: TcpStream, mut to: TcpStream, pause: Duration) {
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-/// `y = relu(x W + b)`, W of 1024 x 1536 pseudo-random numbers.
-fn large_model() -> Vec<u8> {
-    let (k, n) = (HIDDEN, HIDDEN * 3 / 2);
-    let mut state = 1u64;
-    let mut random = |count: usize| -> Vec<f32> {
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
-        };
-        (0..count).map(|_| next()).collect()
-    };
-    onnx::model(&[
-        onnx::node("Gemm", &["x", "w", "b"], "h"),
-        onnx::node("Relu", &["h"], "y"),
-        onnx::initializer("w", &[k as u64, n as u64], &random(k * n)),
-        onnx::initializer("b", &[n as u64], &random(n)),
-        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
-        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
-    ])
-}
-
 /// Counts what passes to the device, and can be cut.
 #[derive(Default)]
 struct Line {
@@ -150,7 +127,7 @@ fn cuts_and_kills_send_little_twice() {
     let mib: usize = std::env::var("DUNLIN_INTERRUPTED_MIB").map_or(12, |text| text.parse().unwrap());
     let (cuts, kills) = ((mib * 20).div_ceil(64), (mib * 5).div_ceil(64));
     let world = World::new();
-    world.release_onnx("large", "1.0.0", &large_model_of(mib));
+    world.release_onnx("large", "1.0.0", &onnx::dense(1024, mib * 256));
     world.deploy("large@1.0.0", "stable");
     let (calm, calm_url) = line(&world.url);
     let (rough, rough_url) = line(&world.url);
@@ -182,22 +159,4 @@ fn cuts_and_kills_send_little_twice() {
     println!("{mib} MiB, {cuts} cuts, {kills} kills: {twice} bytes twice, {share:.2} %");
     // What is on its way at such a moment: a few chunks.
     assert!(twice <= (events * 4 * 32 * 1024) as u64, "{twice} bytes came twice in {events} interruptions");
-}
-
-/// `y = relu(x W)`, W of so many MiB.
-fn large_model_of(mib: usize) -> Vec<u8> {
-    let (k, n) = (1024, mib * 256);
-    let mut state = 7u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
-    };
-    let weights: Vec<f32> = (0..k * n).map(|_| next()).collect();
-    onnx::model(&[
-        onnx::node("MatMul", &["x", "w"], "h"),
-        onnx::node("Relu", &["h"], "y"),
-        onnx::initializer("w", &[k as u64, n as u64], &weights),
-        onnx::input("x", &[Axis::Fixed(1), Axis::Fixed(k as u64)]),
-        onnx::output("y", &[Axis::Fixed(1), Axis::Fixed(n as u64)]),
-    ])
 }

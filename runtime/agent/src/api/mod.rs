@@ -8,7 +8,7 @@
 //! GET  /v2/models/NAME             inputs, outputs, version, release
 //! GET  /v2/models/NAME/ready       {"ready":true} while it serves, else 503
 //! POST /v2/models/NAME/infer       tensors in, tensors out
-//!      /v2/models/NAME/versions/V  the same three, if V is the version that serves
+//!      /v2/models/NAME/versions/V  the same three and stats, if V is the version that serves
 //! GET  /v2/models/NAME/stats       requests and their time; /v2/models/stats of every model
 //! POST /v2/repository/index        every model, with its version and state
 //! GET  /dunlin/v1/device           the device: connection, clock, freshness, alarms; not of the protocol
