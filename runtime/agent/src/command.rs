@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::control;
 use crate::error::AgentError;
 use crate::store;
+use crate::worker;
 
 /// The arguments of the agent.
 #[derive(Args, Clone, Debug)]
@@ -41,6 +42,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// The process that runs models; started by the agent
+    #[command(hide = true)]
+    Worker,
+    /// The process that compiles one model; started by the agent
+    #[command(hide = true)]
+    CompileChild,
 }
 
 /// The agent of a Dunlin device: pulls signed models over MQTT, runs them, and reports.
@@ -58,7 +65,7 @@ struct Program {
 
 /// `dunlind`: parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    match run(Program::parse().arguments) {
+    match run(Program::parse().arguments, &[]) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.code();
@@ -69,32 +76,45 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does what the arguments say; `run` returns when the agent was ended in order.
+/// Does what the arguments say; `run` returns when the agent was ended in order. `words` lead to these
+/// arguments on the command line of the running program, which is started again for models.
 ///
 /// # Errors
 /// See [`AgentError`].
-pub fn run(arguments: Arguments) -> Result<(), AgentError> {
-    let config = Config::load(&arguments.config)?;
+pub fn run(arguments: Arguments, words: &[&str]) -> Result<(), AgentError> {
+    let config = || Config::load(&arguments.config);
     match arguments.verb {
-        None | Some(Verb::Run) => run_agent(config),
-        Some(Verb::CheckConfig) => print(&config.to_toml()?),
-        Some(Verb::State { json }) => state(&config, json),
+        None | Some(Verb::Run) => run_agent(config()?, worker::Program::this(words)),
+        Some(Verb::CheckConfig) => print(&config()?.to_toml()?),
+        Some(Verb::State { json }) => state(&config()?, json),
+        Some(Verb::Worker) => child(worker::worker),
+        Some(Verb::CompileChild) => child(worker::compile_child),
     }
 }
 
-fn run_agent(config: Config) -> Result<(), AgentError> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+/// A process that control started; its log goes to control, which adds the time.
+fn child(main: fn() -> std::io::Result<()>) -> Result<(), AgentError> {
+    let log = tracing_subscriber::fmt().with_env_filter(log_filter()).with_ansi(false).without_time();
+    let _ = log.with_writer(std::io::stderr).try_init();
+    main().map_err(|error| AgentError::system("socket to the agent", &error))
+}
+
+fn log_filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"))
+}
+
+fn run_agent(config: Config, program: worker::Program) -> Result<(), AgentError> {
     // Another subscriber may be in place where the agent is embedded.
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let log = tracing_subscriber::fmt().with_env_filter(log_filter()).with_ansi(colours);
     let _ = log.with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| AgentError::system("async runtime", &error))?;
-    runtime.block_on(control::run(config))
+    runtime.block_on(control::run(config, program))
 }
 
 fn state(config: &Config, json: bool) -> Result<(), AgentError> {

@@ -16,13 +16,14 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dunlin_core::Digest;
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::transfer::TransferConfig;
 use dunlin_core::update::SitePolicy;
 use dunlin_mqtt::{BrokerUrl, ClientCertificate, LinkConfig, Secret, TimeFloor, Tls};
 use serde::{Deserialize, Serialize};
 
-use value::{bounded, bounded_option, loopback, serialize_url, url};
+use value::{bounded, bounded_option, loopback, serialize_loopback, serialize_url, url};
 
 /// The configuration of an agent, checked.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -55,6 +56,9 @@ pub struct Config {
     /// What the owner of the site allows, whatever the fleet signs.
     #[serde(default)]
     pub site: SitePolicy,
+    /// The process that runs models.
+    #[serde(default)]
+    pub worker: WorkerProcess,
     /// Pulling of artifacts.
     #[serde(default)]
     pub pull: Pull,
@@ -96,9 +100,15 @@ pub struct Broker {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
-    /// Where it listens; a loopback address.
-    #[serde(deserialize_with = "loopback")]
-    pub listen: SocketAddr,
+    /// Where it listens on TCP: a loopback address, or `off`.
+    #[serde(deserialize_with = "loopback", serialize_with = "serialize_loopback")]
+    pub listen: Option<SocketAddr>,
+    /// Where it listens on a Unix socket of mode 0660. After loading an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_file: Option<PathBuf>,
+    /// The users, by number, that may connect there, beside root and the agent's own; all that the mode
+    /// lets, if none are named.
+    pub socket_users: Vec<u32>,
     /// Connections at a time.
     #[serde(deserialize_with = "bounded::<_, u32, 1, 65_535>")]
     pub max_connections: u32,
@@ -113,7 +123,9 @@ pub struct Api {
 impl Default for Api {
     fn default() -> Self {
         Api {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8500))),
+            socket_file: None,
+            socket_users: Vec::new(),
             max_connections: 256,
             max_body_bytes: 16 * 1024 * 1024,
             token_file: None,
@@ -134,12 +146,32 @@ pub struct Limits {
     /// Requests that may wait for one model; more are answered with 503.
     #[serde(deserialize_with = "bounded::<_, u32, 1, 65_536>")]
     pub queue_requests: u32,
+    /// Memory to compile one release, beside what its own limits grant it.
+    #[serde(deserialize_with = "bounded::<_, u64, 67_108_864, 68_719_476_736>")]
+    pub compile_memory_bytes: u64,
+    /// Time to compile one release and to run its golden vectors.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 3_600>")]
+    pub compile_s: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { memory_bytes: 1 << 32, deadline_us: 60_000_000, queue_requests: 64 }
+        Limits {
+            memory_bytes: 1 << 32,
+            deadline_us: 60_000_000,
+            queue_requests: 64,
+            compile_memory_bytes: 1 << 30,
+            compile_s: 120,
+        }
     }
+}
+
+/// The process that runs models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerProcess {
+    /// Whether the agent refuses to start where the kernel lacks a layer of its isolation.
+    pub require_isolation: bool,
 }
 
 /// Pulling of artifacts.
@@ -208,6 +240,22 @@ const fn default_first_connect_jitter_s() -> u32 {
     30
 }
 
+impl Api {
+    /// The first key that does not go with the others, and what it wants.
+    fn misfit(&self) -> Option<(&'static str, &'static str)> {
+        if self.listen.is_none() && self.socket_file.is_none() {
+            Some((
+                "api.listen",
+                "an address, or api.socket_file: applications must reach the models somewhere",
+            ))
+        } else if self.socket_file.is_none() && !self.socket_users.is_empty() {
+            Some(("api.socket_users", "api.socket_file: there is nothing that they could connect to"))
+        } else {
+            None
+        }
+    }
+}
+
 impl Broker {
     /// The first key that does not go with the others, and what it wants.
     fn misfit(&self) -> Option<(&'static str, &'static str)> {
@@ -250,7 +298,8 @@ impl Config {
         let Config { state_dir, root_file, enrolment_file, key_file, broker, api, .. } = &mut config;
         let places = [state_dir, root_file, enrolment_file, key_file];
         let Broker { ca_file, certificate_file, certificate_key_file, password_file, .. } = broker;
-        let files = [ca_file, certificate_file, certificate_key_file, password_file, &mut api.token_file];
+        let Api { token_file, socket_file, .. } = api;
+        let files = [ca_file, certificate_file, certificate_key_file, password_file, token_file, socket_file];
         for place in places.into_iter().chain(files.into_iter().flatten()) {
             *place = folder.join(&*place);
         }
@@ -273,7 +322,7 @@ impl Config {
     /// [`ConfigError::Text`] with line, key and what was wanted.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let config: Config = toml::from_str(text).map_err(|error| error::locate(text, &error))?;
-        match config.broker.misfit() {
+        match config.broker.misfit().or_else(|| config.api.misfit()) {
             Some((key, wanted)) => Err(error::at_key(text, key, wanted)),
             None => Ok(config),
         }
@@ -353,15 +402,23 @@ impl Config {
         }
     }
 
+    /// What compiling a release may take.
+    pub fn compile_bounds(&self) -> crate::worker::CompileBounds {
+        crate::worker::CompileBounds {
+            memory_bytes: self.limits.compile_memory_bytes,
+            time: Duration::from_secs(self.limits.compile_s.into()),
+        }
+    }
+
     /// What the local inference API may take. Reads the token.
     ///
     /// # Errors
     /// The file of the token cannot be read, others may read it, or it holds less than 16 characters.
-    pub fn api(&self) -> Result<crate::api::ApiConfig, ConfigError> {
+    pub fn api(&self) -> Result<crate::api::ApiBounds, ConfigError> {
         let read = |path: &Path| file::read_line(path, "api.token_file", MIN_TOKEN_BYTES);
-        Ok(crate::api::ApiConfig {
-            token: self.api.token_file.as_deref().map(read).transpose()?,
-            listen: self.api.listen,
+        let token = self.api.token_file.as_deref().map(read).transpose()?;
+        Ok(crate::api::ApiBounds {
+            token: token.map(|token| Digest::of(token.expose().as_bytes())),
             max_connections: usize::try_from(self.api.max_connections).unwrap_or(usize::MAX),
             max_body_bytes: usize::try_from(self.api.max_body_bytes).unwrap_or(usize::MAX),
         })

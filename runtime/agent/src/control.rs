@@ -26,17 +26,18 @@ use dunlin_core::id::ModelName;
 use dunlin_core::telemetry::BootId;
 use dunlin_core::update::{Action, Device, Event, Now, Occurrence, Subject};
 use dunlin_mqtt::{Link, LinkConfig, Message, TimeFloor};
-use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::api::{Api, DeviceStatus};
+use crate::api;
 use crate::config::Config;
-use crate::data::{DataError, DataPlane};
+use crate::data::{DataError, Policy};
 use crate::error::AgentError;
 use crate::fetch::{FetchEvent, Fetcher};
 use crate::outbox::{Bounds, Outbox};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
+use crate::worker::{Died, Program, Settings, Worker};
 use durable::{Durable, Waiting};
 use presence::PresenceKeeper;
 use takeover::Takeover;
@@ -59,34 +60,53 @@ const API_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// It cannot start, or the disk or the data plane failed; see [`AgentError`].
-pub(crate) async fn run(config: Config) -> Result<(), AgentError> {
+pub(crate) async fn run(config: Config, program: Program) -> Result<(), AgentError> {
     let mut end = shutdown::Signals::new()?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| AgentError::system("randomness", &error))?;
     let boot = BootId::from_bytes(random);
     let (settings, boot_id) = (config.clone(), boot);
     let (store, device) = blocking(move || boot::boot(&settings, boot_id)).await?;
-    let data = DataPlane::start(config.policy())?;
     // Before the link: a port in use ends the start before anybody is told of it.
-    let (status, status_receiver) =
-        watch_channel::channel(record::status(&device, false, moment(Instant::now())?));
-    let api = Api::start(config.api()?, data.clone(), status_receiver).await?;
-    tracing::info!(
-        version = RUNTIME_VERSION,
-        device = %config.device,
-        fleet = %config.fleet,
-        api = %api.address(),
-        "the agent starts"
-    );
-    let (mut control, mut sources) = Control::start(&config, boot, store, device, data, status).await?;
+    let (data, deaths) = start_worker(&config, program).await?;
+    let (mut control, mut sources) = Control::start(&config, boot, store, device, data, deaths).await?;
     let result = control.serve(&mut sources, &mut end).await;
     match &result {
         Ok(()) => tracing::info!("the agent ends in order"),
         Err(error) => tracing::error!(code = %error.code(), "the agent ends: {error}"),
     }
     control.stop(sources, result.is_ok()).await;
-    api.stop(API_GRACE).await;
     result
+}
+
+/// Opens the sockets of the local API and starts the process that serves them.
+async fn start_worker(
+    config: &Config,
+    program: Program,
+) -> Result<(Worker, mpsc::UnboundedReceiver<Died>), AgentError> {
+    let tcp = config.api.listen.map(api::listen_tcp).transpose()?;
+    let unix = config.api.socket_file.as_deref().map(api::listen_unix).transpose()?;
+    let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    let address = address.map_or_else(|| String::from("off"), |address| address.to_string());
+    let settings = Settings {
+        program,
+        policy: config.policy(),
+        compile: config.compile_bounds(),
+        api: config.api()?,
+        tcp,
+        unix: unix.map(|unix| (unix, config.api.socket_users.clone())),
+        require_isolation: config.worker.require_isolation,
+    };
+    let started = Worker::start(settings).await?;
+    tracing::info!(
+        version = RUNTIME_VERSION,
+        device = %config.device,
+        fleet = %config.fleet,
+        api = %address,
+        socket = config.api.socket_file.as_deref().map(|path| tracing::field::display(path.display())),
+        "the agent starts"
+    );
+    Ok(started)
 }
 
 /// Where events come from.
@@ -95,6 +115,8 @@ struct Sources {
     fetched: mpsc::UnboundedReceiver<FetchEvent>,
     /// What spawned tasks report; bounded by the models of the device.
     inbox: mpsc::UnboundedReceiver<Event>,
+    /// What became of workers.
+    deaths: mpsc::UnboundedReceiver<Died>,
 }
 
 struct Control {
@@ -103,15 +125,19 @@ struct Control {
     /// What the monotonic clock counts from.
     epoch: Instant,
     store: Store,
-    data: DataPlane,
+    data: Worker,
+    /// The engine of this program, as the compiled cache knows it.
+    engine: Digest,
+    /// The device's own bounds on models.
+    policy: Policy,
     link: Link,
     watch: Watch,
     fetcher: Fetcher,
     outbox: Outbox,
     reporter: Reporter,
     presence: PresenceKeeper,
-    /// What the local API tells of the device.
-    status: watch_channel::Sender<DeviceStatus>,
+    /// What the local API was told of the device.
+    status: String,
     /// The latest known time, by which TLS judges certificates where the wall clock is unset.
     time_floor: TimeFloor,
     inbox: mpsc::UnboundedSender<Event>,
@@ -130,8 +156,8 @@ impl Control {
         boot: BootId,
         store: Store,
         mut device: Device,
-        data: DataPlane,
-        status: watch_channel::Sender<DeviceStatus>,
+        data: Worker,
+        deaths: mpsc::UnboundedReceiver<Died>,
     ) -> Result<(Control, Sources), AgentError> {
         let epoch = Instant::now();
         let now = moment(epoch)?;
@@ -156,12 +182,14 @@ impl Control {
             epoch,
             store,
             data,
+            policy: config.policy(),
+            engine: blocking(prepare::fingerprint).await?,
             link,
             fetcher,
             outbox,
             reporter: Reporter::new(epoch),
             presence,
-            status,
+            status: String::new(),
             time_floor,
             inbox,
             waiting: Waiting::new(epoch),
@@ -175,7 +203,7 @@ impl Control {
         for event in follow_up {
             control.handle(event).await?;
         }
-        Ok((control, Sources { link: link_events, fetched, inbox: inbox_receiver }))
+        Ok((control, Sources { link: link_events, fetched, inbox: inbox_receiver, deaths }))
     }
 
     async fn serve(&mut self, sources: &mut Sources, end: &mut shutdown::Signals) -> Result<(), AgentError> {
@@ -191,6 +219,7 @@ impl Control {
                 },
                 Some(event) = sources.fetched.recv() => self.fetched(event).await?,
                 Some(event) = sources.inbox.recv() => self.handle(event).await?,
+                Some(died) = sources.deaths.recv() => self.worker_died(died).await?,
                 _ = tick.tick() => self.tick().await?,
             }
         }
@@ -301,9 +330,15 @@ impl Control {
             return;
         };
         let document = dunlin_core::document::Release::clone(document);
-        let (store, data, inbox) = (self.store.clone(), self.data.clone(), self.inbox.clone());
+        let workshop = prepare::Workshop {
+            store: self.store.clone(),
+            worker: self.data.clone(),
+            policy: self.policy,
+            engine: self.engine,
+        };
+        let inbox = self.inbox.clone();
         tokio::spawn(async move {
-            let event = prepare::prepare(&store, &data, release, document).await;
+            let event = workshop.prepare(release, document).await;
             // Nobody listens once the agent ends.
             let _ = inbox.send(event);
         });
@@ -321,6 +356,30 @@ impl Control {
                 Ok(Some(Event::Crashed { release, code, detail }))
             }
         }
+    }
+
+    /// A worker died. Those that were in a call are suspects; where one of them is in its trial, the others,
+    /// which ran for longer, are none.
+    async fn worker_died(&mut self, died: Died) -> Result<(), AgentError> {
+        let Died { suspects, code, detail } = died;
+        let in_trial = |release: &Digest| {
+            self.device.state().models.iter().any(|model| {
+                model.in_trial() && model.next.as_ref().is_some_and(|next| next.installed.release == *release)
+            })
+        };
+        let (mut blamed, others): (Vec<Digest>, Vec<Digest>) = suspects.into_iter().partition(in_trial);
+        if blamed.is_empty() {
+            blamed = others;
+        }
+        if blamed.is_empty() {
+            let (code, detail) = (code.id.to_string(), detail.clone());
+            self.tell(Occurrence::Alarm { code, detail, what: Subject::Device });
+        }
+        for release in blamed {
+            let (code, detail) = (code.id.to_string(), detail.clone());
+            self.handle(Event::Crashed { release, code, detail }).await?;
+        }
+        Ok(())
     }
 
     async fn link_event(&mut self, event: dunlin_mqtt::Event) -> Result<(), AgentError> {
@@ -441,6 +500,7 @@ impl Control {
                 tracing::warn!("the broker was not told that the device leaves");
             }
         }
+        self.data.end(API_GRACE).await;
         self.fetcher.stop().await;
         if in_order {
             self.link.close().await;

@@ -1,5 +1,4 @@
 //! The agent of a device: it pulls signed models over MQTT, verifies and runs them, and reports.
-#![forbid(unsafe_code)]
 
 pub mod api;
 mod command;
@@ -13,6 +12,7 @@ pub mod outbox;
 mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod worker;
 
 pub use command::{Arguments, main, run};
 pub use error::AgentError;

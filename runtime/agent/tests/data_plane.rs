@@ -12,10 +12,11 @@ use dunlin_abi::{DType, State};
 use dunlin_agent::data::{
     DataError, DataPlane, Infer, Inferred, Interval, Observation, Phase, Policy, Tensor,
 };
+use dunlin_agent::worker::{Flight, build_here};
 use dunlin_core::code::Coded as _;
 use dunlin_core::drift::{Baseline, DriftState};
 use dunlin_core::golden::{Golden, GoldenVector};
-use support::{POLICY, card, module, release, serve};
+use support::{POLICY, card, data_plane, module, prepare, release, serve};
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -54,20 +55,20 @@ const MOODY: &str = "
 
 #[tokio::test]
 async fn a_prepared_release_answers_after_it_was_activated() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     let unknown = data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err();
     assert_eq!(code(&unknown), "model-unknown");
     let card = card(4);
-    let prepare = release("adder", "1", &card, module(&card, 0.5, ""));
-    let (model, digest) = (prepare.model.clone(), prepare.release);
+    let good = release("adder", "1", &card, module(&card, 0.5, ""));
+    let (model, digest) = (good.model.clone(), good.release);
     assert_eq!(data.activate(model.clone(), digest).await.unwrap_err().code().id, "release-not-prepared");
-    let prepared = data.prepare(prepare.clone()).await.unwrap();
+    let prepared = prepare(&data, good.clone()).await.unwrap();
     assert!(prepared.compile_us > 0 && prepared.memory_bytes == 3 * 65_536);
     assert_eq!(code(&data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err()), "model-not-ready");
-    assert_eq!(data.prepare(prepare.clone()).await.unwrap(), prepared, "twice is once");
+    assert_eq!(prepare(&data, good.clone()).await.unwrap(), prepared, "twice is once");
     data.activate(model.clone(), digest).await.unwrap();
     data.activate(model.clone(), digest).await.unwrap();
-    assert_eq!(data.prepare(prepare).await.unwrap(), prepared, "what serves is prepared");
+    assert_eq!(prepare(&data, good).await.unwrap(), prepared, "what serves is prepared");
     assert_eq!(values(data.infer(ask("adder", &[1.0, 2.0])).await), [1.5, 2.5]);
     assert_eq!(data.list().await.unwrap()[0].serves, Some(digest));
     data.stop(model).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_prepared_release_answers_after_it_was_activated() {
 
 #[tokio::test]
 async fn more_samples_than_a_batch_run_in_slices() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     serve(&data, "adder", "1", &card(4), 1.0, "").await;
     let given: Vec<f32> = (0..22u8).map(f32::from).collect();
     let answer = data.infer(ask("adder", &given)).await.unwrap();
@@ -89,16 +90,16 @@ async fn more_samples_than_a_batch_run_in_slices() {
     stream.state = State::Stream;
     let text = module(&stream, 1.0, "");
     // A stream model must be able to forget.
-    let error = data.prepare(release("stream", "1", &stream, text)).await.unwrap_err();
+    let error = prepare(&data, release("stream", "1", &stream, text)).await.unwrap_err();
     assert_eq!(code(&error), "module-export-missing");
 }
 
 #[tokio::test]
 async fn what_is_not_signed_is_not_loaded() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     let card = card(1);
     let good = || release("adder", "1", &card, module(&card, 1.0, ""));
-    let refused = async |prepare| code(&data.prepare(prepare).await.unwrap_err());
+    let refused = async |other| code(&prepare(&data, other).await.unwrap_err());
 
     let mut other = good();
     other.document.contract.outputs[0].name = "z".into();
@@ -121,38 +122,38 @@ async fn what_is_not_signed_is_not_loaded() {
     let mut other = good();
     other.baseline = Some(b"no baseline".to_vec());
     assert_eq!(refused(other).await, "baseline-malformed");
-    data.prepare(good()).await.unwrap();
+    prepare(&data, good()).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_devices_own_limits_win_where_they_are_lower() {
-    let data = DataPlane::start(Policy { memory_bytes: 65_536, ..POLICY }).unwrap();
+    let policy = Policy { memory_bytes: 65_536, ..POLICY };
     let card = card(1);
-    let error = data.prepare(release("adder", "1", &card, module(&card, 1.0, ""))).await.unwrap_err();
+    let error = build_here(policy, release("adder", "1", &card, module(&card, 1.0, ""))).unwrap_err();
     assert_eq!(code(&error), "module-over-limit");
 }
 
 #[tokio::test]
 async fn golden_vectors_decide_before_a_release_serves() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     let card = card(4);
     let vector = |input: f32, output: f32| GoldenVector {
         inputs: vec![bytes(&[input, 0.0])],
         outputs: vec![bytes(&[output, 1.0])],
     };
     let golden = |vectors| Some(Golden::new(&card, vectors).encode(&card).unwrap());
-    let mut prepare = release("adder", "1", &card, module(&card, 1.0, ""));
-    prepare.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 4.0)]);
-    let error = data.prepare(prepare.clone()).await.unwrap_err();
+    let mut good = release("adder", "1", &card, module(&card, 1.0, ""));
+    good.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 4.0)]);
+    let error = prepare(&data, good.clone()).await.unwrap_err();
     assert_eq!(code(&error), "golden-mismatch");
     assert!(error.to_string().starts_with("golden vector 1: "), "{error}");
-    prepare.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 3.0)]);
-    assert_eq!(data.prepare(prepare).await.unwrap().golden_vectors, 2);
+    good.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 3.0)]);
+    assert_eq!(prepare(&data, good).await.unwrap().golden_vectors, 2);
 }
 
 #[tokio::test]
 async fn a_model_that_fails_costs_an_answer_and_never_the_next_one() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     serve(&data, "moody", "1", &card(4), 0.0, MOODY).await;
     let failed = async |mood: f32| code(&data.infer(ask("moody", &[mood, 0.0])).await.unwrap_err());
     assert_eq!(failed(1.0).await, "model-status");
@@ -171,7 +172,7 @@ async fn a_model_that_fails_costs_an_answer_and_never_the_next_one() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_says_so() {
-    let data = DataPlane::start(Policy { queue_requests: 1, ..POLICY }).unwrap();
+    let data = DataPlane::start(Policy { queue_requests: 1, ..POLICY }, Flight::default()).unwrap();
     serve(&data, "moody", "1", &card(4), 0.0, MOODY).await;
     let mut tasks = Vec::new();
     for _ in 0..6 {
@@ -193,16 +194,16 @@ async fn a_full_queue_refuses_at_once_and_says_so() {
 
 #[tokio::test]
 async fn drift_is_counted_and_taken_once() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     let card = card(64);
     let training: Vec<Vec<f64>> = (0..500u32).map(|i| vec![f64::from(i % 97), f64::from(i % 89)]).collect();
     let answers: Vec<Vec<f64>> =
         training.iter().map(|row| row.iter().map(|value| value + 1.0).collect()).collect();
     let baseline = Baseline::build(&card, &[training], &[answers], 10).unwrap();
-    let mut prepare = release("adder", "1", &card, module(&card, 1.0, ""));
-    prepare.baseline = Some(baseline.encode());
-    let (model, digest) = (prepare.model.clone(), prepare.release);
-    data.prepare(prepare).await.unwrap();
+    let mut good = release("adder", "1", &card, module(&card, 1.0, ""));
+    good.baseline = Some(baseline.encode());
+    let (model, digest) = (good.model.clone(), good.release);
+    prepare(&data, good).await.unwrap();
     data.activate(model, digest).await.unwrap();
     let observe = async |interval| {
         // Drift is looked for after the answer was sent.
@@ -223,7 +224,7 @@ async fn drift_is_counted_and_taken_once() {
 /// Clients hammer while the model is switched 50 times: none fails, and none gets an answer of neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_switches_under_load_lose_no_request_and_mix_no_answer() {
-    let data = DataPlane::start(POLICY).unwrap();
+    let data = data_plane();
     let card = card(4);
     serve(&data, "adder", "0", &card, 1.0, "").await;
     let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

@@ -10,27 +10,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{Alarm, Api, ApiConfig, DeviceStatus};
+use dunlin_agent::api::{Alarm, Api, ApiBounds, DeviceStatus, Listener, listen_tcp};
 use dunlin_agent::data::DataPlane;
+use dunlin_core::Digest;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
-use support::{Answer, POLICY, card, get, input, post, post_bytes, raw, read_answer, serve};
+use support::{Answer, card, data_plane, get, input, post, post_bytes, raw, read_answer, serve};
 
 const INFER: &str = "/v2/models/adder/infer";
 
-const CONFIG: ApiConfig = ApiConfig {
-    listen: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)),
-    token: None,
-    max_connections: 8,
-    max_body_bytes: 1 << 20,
-};
+const BOUNDS: ApiBounds = ApiBounds { token: None, max_connections: 8, max_body_bytes: 1 << 20 };
 
 /// A runtime of its own, because the client blocks.
 struct Served {
     runtime: tokio::runtime::Runtime,
     data: DataPlane,
     api: Api,
-    board: tokio::sync::watch::Sender<DeviceStatus>,
+    board: tokio::sync::watch::Sender<String>,
+    address: SocketAddr,
 }
 
 fn status() -> DeviceStatus {
@@ -49,30 +46,34 @@ fn status() -> DeviceStatus {
 }
 
 impl Served {
-    fn start(config: ApiConfig) -> Served {
+    fn start(bounds: ApiBounds) -> Served {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let data = DataPlane::start(POLICY).unwrap();
-        let (board, status) = tokio::sync::watch::channel(status());
-        let api = runtime.block_on(Api::start(config, data.clone(), status)).unwrap();
-        Served { runtime, data, api, board }
+        let data = data_plane();
+        let (board, status) = tokio::sync::watch::channel(serde_json::to_string(&status()).unwrap());
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let entered = runtime.enter();
+        let api = Api::serve(bounds, vec![Listener::Tcp(listener)], data.clone(), status).unwrap();
+        drop(entered);
+        Served { runtime, data, api, board, address }
     }
 
     /// With `y = x + 0.5` under the name `adder`.
     fn adder() -> Served {
-        let served = Served::start(CONFIG);
+        let served = Served::start(BOUNDS);
         served.runtime.block_on(serve(&served.data, "adder", "1.2.0", &card(4), 0.5, ""));
         served
     }
 
     fn address(&self) -> SocketAddr {
-        self.api.address()
+        self.address
     }
 }
 
 #[test]
 fn health_and_metadata_are_those_of_the_protocol() {
-    let served = Served::start(CONFIG);
+    let served = Served::start(BOUNDS);
     let at = served.address();
     let live = get(at, "/v2/health/live");
     assert_eq!((live.status, live.json()), (200, json!({"live": true})));
@@ -319,7 +320,7 @@ fn only_json_is_taken() {
 
 #[test]
 fn failures_of_the_model_are_told_from_those_of_the_caller() {
-    let served = Served::start(CONFIG);
+    let served = Served::start(BOUNDS);
     let at = served.address();
     let body = "(if (f32.eq (f32.load (i32.const 1024)) (f32.const 2)) (then unreachable))
                 (if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $ever (br $ever))))";
@@ -331,7 +332,7 @@ fn failures_of_the_model_are_told_from_those_of_the_caller() {
 
 #[test]
 fn connections_beyond_the_bound_wait_for_a_place() {
-    let served = Served::start(ApiConfig { max_connections: 2, ..CONFIG });
+    let served = Served::start(ApiBounds { max_connections: 2, ..BOUNDS });
     let at = served.address();
     let request = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let hold = || {
@@ -352,24 +353,24 @@ fn connections_beyond_the_bound_wait_for_a_place() {
 
 #[test]
 fn the_device_is_told_of_as_control_last_saw_it() {
-    let served = Served::start(CONFIG);
+    let served = Served::start(BOUNDS);
     let told = get(served.address(), "/dunlin/v1/device");
     assert_eq!(told.status, 200);
     assert_eq!(told.json()["clock"], "unset");
     assert_eq!(told.json()["alarms"], json!([]));
     let alarm = Alarm { code: "root-expired", about: "the root".into(), detail: "root 2 ended".into() };
-    served.board.send_modify(|status| {
-        status.connected = true;
-        status.alarms.push(alarm);
-    });
+    let mut now = status();
+    now.connected = true;
+    now.alarms.push(alarm);
+    served.board.send_replace(serde_json::to_string(&now).unwrap());
     let told = get(served.address(), "/dunlin/v1/device").json();
     assert_eq!((&told["connected"], &told["alarms"][0]["code"]), (&json!(true), &json!("root-expired")));
 }
 
 #[test]
 fn a_token_is_asked_for_everywhere_but_for_health() {
-    let token = Some(dunlin_mqtt::Secret::new("correct horse battery staple"));
-    let served = Served::start(ApiConfig { token, ..CONFIG });
+    let token = Some(Digest::of(b"correct horse battery staple"));
+    let served = Served::start(ApiBounds { token, ..BOUNDS });
     let at = served.address();
     let ask = |method: &str, path: &str, header: &str| {
         raw(
@@ -407,21 +408,16 @@ fn a_token_is_asked_for_everywhere_but_for_health() {
 
 #[test]
 fn a_taken_port_and_a_foreign_address_are_refused() {
-    let served = Served::start(CONFIG);
-    let start = |listen| {
-        let config = ApiConfig { listen, ..CONFIG };
-        let status = served.board.subscribe();
-        served.runtime.block_on(Api::start(config, served.data.clone(), status)).unwrap_err()
-    };
-    assert_eq!(start(served.address()).code().id, "listen-address-in-use");
-    let error = start("0.0.0.0:0".parse().unwrap());
+    let served = Served::start(BOUNDS);
+    assert_eq!(listen_tcp(served.address()).unwrap_err().code().id, "listen-address-in-use");
+    let error = listen_tcp("0.0.0.0:0".parse().unwrap()).unwrap_err();
     assert_eq!(error.code().id, "listen-address");
     assert!(error.to_string().contains("loopback"), "{error}");
 }
 
 #[test]
 fn an_end_in_order_answers_what_is_open() {
-    let served = Served::start(CONFIG);
+    let served = Served::start(BOUNDS);
     let at = served.address();
     let slow = "(if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $ever (br $ever))))";
     served.runtime.block_on(serve(&served.data, "adder", "1", &card(4), 0.0, slow));

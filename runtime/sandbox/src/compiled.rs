@@ -10,9 +10,9 @@ use wasmtime::InstancePre;
 use crate::call::CallError;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::inspect::Summary;
 use crate::instance::Instance;
 use crate::limits::Limits;
+use crate::native::Facts;
 
 /// Machine code of one model. Cheap to clone and free to share between threads.
 #[derive(Clone)]
@@ -23,43 +23,35 @@ pub struct CompiledModel {
 struct Inner {
     engine: Engine,
     template: InstancePre<Host>,
-    digest: Digest,
-    summary: Summary,
-    limits: Limits,
+    facts: Facts,
     /// The deadline of every call, in ticks of the engine; `None` for a model that needs no watching.
     deadline_ticks: Option<u64>,
 }
 
 impl CompiledModel {
-    pub(crate) fn new(
-        engine: Engine,
-        template: InstancePre<Host>,
-        digest: Digest,
-        summary: Summary,
-        limits: Limits,
-    ) -> Self {
-        let deadline_ticks = (!summary.work.fits(limits.deadline)).then(|| engine.ticks(limits.deadline));
-        CompiledModel { inner: Arc::new(Inner { engine, template, digest, summary, limits, deadline_ticks }) }
+    pub(crate) fn new(engine: Engine, template: InstancePre<Host>, facts: Facts) -> Self {
+        let deadline_ticks = facts.is_interruptible().then(|| engine.ticks(facts.limits.deadline));
+        CompiledModel { inner: Arc::new(Inner { engine, template, facts, deadline_ticks }) }
     }
 
     /// What the model says of itself.
     pub fn card(&self) -> &Card {
-        &self.inner.summary.card
+        &self.inner.facts.card
     }
 
-    /// What was read from the module.
-    pub fn summary(&self) -> &Summary {
-        &self.inner.summary
+    /// What an engine must know of it to load its machine code again.
+    pub fn facts(&self) -> &Facts {
+        &self.inner.facts
     }
 
     /// The sha256 of the artifact.
     pub fn digest(&self) -> Digest {
-        self.inner.digest
+        self.inner.facts.artifact
     }
 
     /// What each instance may take.
     pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+        &self.inner.facts.limits
     }
 
     /// Makes an instance with a memory of its own and initialises it. Weights are mapped, not copied,

@@ -9,12 +9,13 @@ use std::io;
 use std::sync::Arc;
 
 use dunlin_core::code::{self, Code, Coded};
-use wasmtime::{Config, Linker, Module};
+use wasmtime::{Config, InstancePre, Linker, Module};
 
 use crate::admission::AdmittedModel;
 use crate::compiled::CompiledModel;
 use crate::host::{self, Host};
 use crate::limits::MAX_STACK_BYTES;
+use crate::native::Facts;
 use crate::ticker::Ticker;
 
 /// How an engine compiles and ticks.
@@ -52,7 +53,7 @@ struct Inner {
 }
 
 /// A wasmtime engine with the host's functions.
-struct Compiler {
+pub(crate) struct Compiler {
     wasmtime: wasmtime::Engine,
     linker: Linker<Host>,
 }
@@ -62,6 +63,15 @@ impl Compiler {
         let wasmtime = wasmtime::Engine::new(&settings(config, interruptible))?;
         let linker = host::linker(&wasmtime)?;
         Ok(Compiler { wasmtime, linker })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.wasmtime
+    }
+
+    /// The module with the host's functions, ready to be instantiated.
+    pub(crate) fn template(&self, module: &Module) -> wasmtime::Result<InstancePre<Host>> {
+        self.linker.instantiate_pre(module)
     }
 }
 
@@ -90,11 +100,19 @@ impl Engine {
     pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
         let (artifact, summary, limits) = model.into_parts();
         let refused = |error: wasmtime::Error| CompileError::Compile(format!("{error:#}"));
-        let in_time = summary.work.fits(limits.deadline);
-        let compiler = if in_time { &self.inner.bounded } else { &self.inner.interruptible };
-        let module = Module::new(&compiler.wasmtime, artifact.bytes()).map_err(refused)?;
-        let template = compiler.linker.instantiate_pre(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, artifact.digest(), summary, limits))
+        let facts = Facts { artifact: artifact.digest(), card: summary.card, work: summary.work, limits };
+        let compiler = self.compiler(facts.is_interruptible());
+        let module = Module::new(compiler.wasmtime(), artifact.bytes()).map_err(refused)?;
+        let template = compiler.template(&module).map_err(refused)?;
+        Ok(CompiledModel::new(self.clone(), template, facts))
+    }
+
+    pub(crate) fn compiler(&self, interruptible: bool) -> &Compiler {
+        if interruptible { &self.inner.interruptible } else { &self.inner.bounded }
+    }
+
+    pub(crate) fn wasmtime_engines(&self) -> [&wasmtime::Engine; 2] {
+        [&self.inner.interruptible.wasmtime, &self.inner.bounded.wasmtime]
     }
 
     pub(crate) fn ticker(&self) -> &Ticker {
@@ -143,6 +161,9 @@ pub enum CompileError {
     /// The compiler gave up.
     #[error("the module was admitted but cannot be compiled: {0}")]
     Compile(String),
+    /// Machine code for something else.
+    #[error("the machine code was not made for this engine: {0}")]
+    Native(String),
 }
 
 impl Coded for CompileError {
@@ -150,6 +171,7 @@ impl Coded for CompileError {
         match self {
             CompileError::Engine(_) | CompileError::Clock(_) => code::module::ENGINE,
             CompileError::Compile(_) => code::module::COMPILE,
+            CompileError::Native(_) => code::module::NATIVE,
         }
     }
 }

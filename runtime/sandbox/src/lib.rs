@@ -30,7 +30,6 @@
 //!     Ok(instance.output(0, 1)?.to_vec())
 //! }
 //! ```
-#![forbid(unsafe_code)]
 
 mod admission;
 mod bounds;
@@ -42,6 +41,7 @@ mod inspect;
 mod instance;
 mod limits;
 mod names;
+mod native;
 mod output;
 mod region;
 mod simd;
@@ -57,6 +57,7 @@ pub use engine::{CompileError, Engine, EngineConfig};
 pub use inspect::{SEGMENT_BYTES, Summary, inspect};
 pub use instance::Instance;
 pub use limits::{Admission, Limits, MAX_STACK_BYTES, NATIVE_STACK_BYTES};
+pub use native::Facts;
 pub use output::{OutputError, validate_output};
 pub use speech::{LogLine, Logs, Metric, Metrics};
 pub use work::Work;

@@ -7,6 +7,8 @@
 use core::fmt::Write as _;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 /// The most bytes of one log line that are kept.
 pub(crate) const MAX_LINE_BYTES: usize = 256;
 
@@ -17,7 +19,7 @@ pub(crate) const MAX_NAME_BYTES: usize = 63;
 const MAX_WAITING: usize = 256;
 
 /// One line that a model logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// The level as the guest gave it.
     pub level: i32,

@@ -2,7 +2,6 @@
 
 use dunlin_core::telemetry::Clock;
 use serde::Serialize;
-use tokio::sync::watch;
 
 /// How the device does; the control plane keeps it up to date.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +38,3 @@ pub struct Alarm {
     /// What is the matter.
     pub detail: String,
 }
-
-/// Where the API reads the status.
-pub type StatusReceiver = watch::Receiver<DeviceStatus>;

@@ -1,5 +1,5 @@
 //! The local inference API: the Open Inference Protocol v2 in JSON and with binary tensors, over HTTP on
-//! loopback.
+//! loopback or a Unix socket.
 //!
 //! ```text
 //! GET  /v2                         server metadata and the names of the models
@@ -36,33 +36,35 @@ mod server;
 mod token;
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
-use dunlin_mqtt::Secret;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::data::DataPlane;
-pub use device::{Alarm, DeviceStatus, StatusReceiver};
+pub use device::{Alarm, DeviceStatus};
 
 /// What the API may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiConfig {
-    /// Where it listens: a loopback address; port 0 takes any free one.
-    pub listen: SocketAddr,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiBounds {
     /// Connections at a time, at least 1; more wait in the system's queue.
     pub max_connections: usize,
     /// The longest body of a request, whatever the contract asks for, in bytes.
     pub max_body_bytes: usize,
-    /// What callers must show, if anything: `Authorization: Bearer TOKEN`.
-    pub token: Option<Secret>,
+    /// The sha256 of what callers must show, if anything: `Authorization: Bearer TOKEN`.
+    pub token: Option<Digest>,
 }
 
 /// The API cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen at {address}: {error}")]
+#[error("cannot listen at {place}: {error}")]
 pub struct ListenError {
-    /// The address.
-    pub address: SocketAddr,
+    /// The address or path.
+    pub place: String,
     /// What the system says.
     #[source]
     pub error: std::io::Error,
@@ -78,6 +80,56 @@ impl Coded for ListenError {
     }
 }
 
+/// Where the API listens; made by whoever may open sockets.
+#[derive(Debug)]
+pub enum Listener {
+    /// A loopback address.
+    Tcp(std::net::TcpListener),
+    /// A path, and the users that may connect; all that the file's mode lets, if none are named.
+    Unix(UnixListener, Vec<u32>),
+}
+
+/// Listens at a loopback address; port 0 takes any free one.
+///
+/// # Errors
+/// Another process listens there, or it is no address of this host or not a loopback address.
+pub fn listen_tcp(listen: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
+    let failed = |error| ListenError { place: listen.to_string(), error };
+    if !listen.ip().is_loopback() {
+        let error = std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a loopback address, and the API has no accounts",
+        );
+        return Err(failed(error));
+    }
+    std::net::TcpListener::bind(listen).map_err(failed)
+}
+
+/// Listens at a path that the agent's user and group may connect to; a socket that nobody listens at any
+/// more is replaced.
+///
+/// # Errors
+/// Another process listens there, something else has the path, or it cannot be made.
+pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    let failed = |error| ListenError { place: path.display().to_string(), error };
+    if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(failed(std::io::ErrorKind::AddrInUse.into()));
+        }
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    // Made beside and moved into place, so that nobody connects before the mode is what it shall be.
+    let mut beside = path.as_os_str().to_os_string();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let _ = std::fs::remove_file(&beside);
+    let listener = UnixListener::bind(&beside).map_err(failed)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    Ok(listener)
+}
+
 /// The API, listening. It ends when this is dropped, or in order by [`Api::stop`].
 #[derive(Debug)]
 pub struct Api {
@@ -85,23 +137,19 @@ pub struct Api {
 }
 
 impl Api {
-    /// Binds the address and serves in tasks of the current runtime.
+    /// Serves in tasks of the current runtime. `status` is what it tells of the device, in JSON.
     ///
     /// # Errors
-    /// Another process listens there, or it is no address of this host or not a loopback address.
-    pub async fn start(
-        config: ApiConfig,
+    /// The system does not let it use a listener.
+    pub fn serve(
+        bounds: ApiBounds,
+        listeners: Vec<Listener>,
         data: DataPlane,
-        status: StatusReceiver,
-    ) -> Result<Api, ListenError> {
-        let ApiConfig { listen, max_connections, max_body_bytes, token } = config;
-        let router = route::router(data, status, max_body_bytes, token.as_ref());
-        Ok(Api { server: server::Server::start(listen, max_connections, router).await? })
-    }
-
-    /// The address, with its real port.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        status: watch::Receiver<String>,
+    ) -> std::io::Result<Api> {
+        let ApiBounds { max_connections, max_body_bytes, token } = bounds;
+        let router = route::router(data, status, max_body_bytes, token);
+        Ok(Api { server: server::Server::start(listeners, max_connections, &router)? })
     }
 
     /// Takes no more connections, lets open requests end, and waits for them at most `grace`.

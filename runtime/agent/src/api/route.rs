@@ -9,12 +9,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
-use dunlin_mqtt::Secret;
+use dunlin_core::Digest;
+use tokio::sync::watch;
 
-use super::device::{DeviceStatus, StatusReceiver};
 use super::error::ApiError;
 use super::token::{self, Token};
-use super::{body, datatype, host, reply};
+use super::{body, datatype, reply};
 use crate::data::{DataError, DataPlane, Description, Infer, Interval, Observation, Phase};
 
 /// A body must come to its end in this time.
@@ -32,18 +32,18 @@ const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     data: DataPlane,
-    status: StatusReceiver,
+    status: watch::Receiver<String>,
     max_body_bytes: usize,
 }
 
-/// All paths, behind the check of the host.
+/// All paths.
 pub(super) fn router(
     data: DataPlane,
-    status: StatusReceiver,
+    status: watch::Receiver<String>,
     max_body_bytes: usize,
-    token: Option<&Secret>,
+    token: Option<Digest>,
 ) -> Router {
-    let token = token.map(Token::new);
+    let token = token.map(Token);
     Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(live))
@@ -62,7 +62,6 @@ pub(super) fn router(
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(middleware::from_fn_with_state(token, token::only_with_token))
-        .layer(middleware::from_fn(host::only_local))
         .with_state(Api { data, status, max_body_bytes })
 }
 
@@ -76,8 +75,9 @@ async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError>
     }))
 }
 
-async fn device(State(api): State<Api>) -> Json<DeviceStatus> {
-    Json(api.status.borrow().clone())
+async fn device(State(api): State<Api>) -> Response {
+    let json = api.status.borrow().clone();
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
 }
 
 async fn live() -> Json<reply::Live> {

@@ -1,18 +1,19 @@
 //! Connections: bounded in number, each with a time for its headers, and ended in order.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use super::ListenError;
+use super::{Listener, host};
 
 /// A connection whose next request's headers have not come after this is closed: one that trickles
 /// bytes holds a place no longer than one that is idle.
@@ -28,55 +29,92 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listening server. Dropping it ends every connection.
 #[derive(Debug)]
 pub(super) struct Server {
-    address: SocketAddr,
     shutdown: watch::Sender<()>,
-    task: JoinHandle<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Server {
-    pub(super) async fn start(
-        listen: SocketAddr,
+    pub(super) fn start(
+        listeners: Vec<Listener>,
         max_connections: usize,
-        router: Router,
-    ) -> Result<Server, ListenError> {
-        let failed = |error| ListenError { address: listen, error };
-        if !listen.ip().is_loopback() {
-            let error = std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "not a loopback address, and the API has no accounts",
-            );
-            return Err(failed(error));
-        }
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        router: &Router,
+    ) -> io::Result<Server> {
         let (shutdown, ends) = watch::channel(());
         let permits = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        let task = tokio::spawn(accept(listener, permits, router, ends));
-        Ok(Server { address, shutdown, task })
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            let (permits, ends) = (permits.clone(), ends.clone());
+            match listener {
+                Listener::Tcp(listener) => {
+                    listener.set_nonblocking(true)?;
+                    let listener = TcpListener::from_std(listener)?;
+                    let local = router.clone().layer(middleware::from_fn(host::only_local));
+                    tasks.spawn(accept(listener, permits, local, ends));
+                }
+                // Who may connect is for the file's mode and its users to say: no page of the web can.
+                Listener::Unix(listener, users) => {
+                    listener.set_nonblocking(true)?;
+                    let listener = Users { listener: UnixListener::from_std(listener)?, users };
+                    tasks.spawn(accept(listener, permits, router.clone(), ends));
+                }
+            }
+        }
+        Ok(Server { shutdown, tasks })
     }
 
     pub(super) async fn stop(mut self, grace: Duration) {
-        // Nobody listens only if the task has ended already.
+        // Nobody listens only if the tasks have ended already.
         let _ = self.shutdown.send(());
-        if tokio::time::timeout(grace, &mut self.task).await.is_err() {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(grace_s = grace.as_secs(), "requests were still open at the end and were cut off");
         }
     }
 }
 
-impl Drop for Server {
-    /// The task owns the connections' tasks and takes them with it.
-    fn drop(&mut self) {
-        self.task.abort();
+/// Where connections come from.
+trait Accept: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Answers are single small writes: waiting for more (Nagle) would only add up to 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection to the local API without TCP_NODELAY");
+        }
+        Ok(stream)
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// A Unix socket that only these users may use, beside root and the agent's own; everybody, if none.
+struct Users {
+    listener: UnixListener,
+    users: Vec<u32>,
+}
+
+impl Accept for Users {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            let user = stream.peer_cred()?.uid();
+            let own = rustix::process::geteuid().as_raw();
+            if self.users.is_empty() || user == 0 || user == own || self.users.contains(&user) {
+                return Ok(stream);
+            }
+            tracing::debug!(user, "a user that may not use the local API was turned away");
+        }
+    }
+}
+
+async fn accept<L: Accept>(
+    listener: L,
     permits: Arc<Semaphore>,
     router: Router,
     mut ends: watch::Receiver<()>,
@@ -102,26 +140,21 @@ async fn accept(
 }
 
 /// The next connection. The permit comes first: beyond the bound the system's queue holds callers back.
-async fn next(
-    listener: &TcpListener,
+async fn next<L: Accept>(
+    listener: &L,
     permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+) -> io::Result<(L::Stream, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    Ok((listener.next().await?, permit))
 }
 
 /// One connection to its end; the permit goes with it.
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     permit: OwnedSemaphorePermit,
     router: Router,
     mut ends: watch::Receiver<()>,
 ) {
-    // Answers are single small writes: waiting for more (Nagle) would only add up to 40 ms.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection to the local API without TCP_NODELAY");
-    }
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()

@@ -33,13 +33,19 @@ where
     bounded::<D, T, LEAST, MOST>(deserializer).map(Some)
 }
 
-/// A loopback address with a port. The API has no accounts: who can reach it may use it.
-pub(super) fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let wanted = "wanted a loopback address with a port, as in \"127.0.0.1:8500\" or \"[::1]:8500\": \
+/// The word that stands for no address.
+const OFF: &str = "off";
+
+/// A loopback address with a port, or none. The API has no accounts: who can reach it may use it.
+pub(super) fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let wanted = "wanted a loopback address with a port, as in \"127.0.0.1:8500\" or \"[::1]:8500\", or \"off\": \
                   the API has no accounts, so other hosts must not reach it";
     let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(wanted))?;
+    if text == OFF {
+        return Ok(None);
+    }
     match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
         Ok(_) | Err(_) => Err(D::Error::custom(wanted)),
     }
 }
@@ -49,6 +55,16 @@ pub(super) fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BrokerUr
     let text = String::deserialize(deserializer)
         .map_err(|_| D::Error::custom("wanted a text such as \"mqtt://broker.example:1883\""))?;
     text.parse().map_err(D::Error::custom)
+}
+
+pub(super) fn serialize_loopback<S: Serializer>(
+    listen: &Option<SocketAddr>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match listen {
+        Some(address) => serializer.collect_str(address),
+        None => serializer.serialize_str(OFF),
+    }
 }
 
 pub(super) fn serialize_url<S: Serializer>(url: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,12 +1,15 @@
-//! Preparing a release: its blobs from the store, each hashed again, to the data plane.
+//! Preparing a release: its machine code from the compiled cache, or else from its blobs, each hashed
+//! again, through the process that compiles; then to the worker.
 
 use dunlin_core::Digest;
 use dunlin_core::code::Coded;
 use dunlin_core::document::{AttachmentKind, Blob, Release};
 use dunlin_core::update::{Event, Fault};
+use dunlin_sandbox::{Engine, EngineConfig};
 
-use crate::data::{DataError, DataPlane, Prepare};
-use crate::store::{Store, StoreError};
+use crate::data::{DataError, Policy};
+use crate::store::{NativeKey, Store, StoreError};
+use crate::worker::{self, Built, Loadable, Prepare, Worker};
 
 /// What stands against a release.
 #[derive(Debug)]
@@ -22,44 +25,121 @@ impl Failure {
     }
 }
 
-/// Prepares a release and tells what came of it.
-pub(super) async fn prepare(store: &Store, data: &DataPlane, release: Digest, document: Release) -> Event {
-    match try_prepare(store, data, release, document).await {
-        Ok(()) => Event::Prepared { release },
-        Err(Failure { fault, code, detail }) => Event::PrepareFailed { release, fault, code, detail },
+/// Stands for the engine of this program in the compiled cache.
+///
+/// # Errors
+/// The engine does not start on this machine.
+pub(super) fn fingerprint() -> Result<Digest, DataError> {
+    let engine = Engine::new(EngineConfig::default()).map_err(|error| DataError::model(&error))?;
+    Ok(engine.fingerprint())
+}
+
+/// Where releases are prepared.
+pub(super) struct Workshop {
+    pub(super) store: Store,
+    pub(super) worker: Worker,
+    pub(super) policy: Policy,
+    pub(super) engine: Digest,
+}
+
+impl Workshop {
+    /// Prepares a release and tells what came of it.
+    pub(super) async fn prepare(self, release: Digest, document: Release) -> Event {
+        match self.try_prepare(release, document).await {
+            Ok(()) => Event::Prepared { release },
+            Err(Failure { fault, code, detail }) => Event::PrepareFailed { release, fault, code, detail },
+        }
+    }
+
+    async fn try_prepare(&self, release: Digest, document: Release) -> Result<(), Failure> {
+        if self.worker.loaded(release).await.map_err(|error| of_data(&error))?.is_some() {
+            return Ok(());
+        }
+        let model = document.model.clone();
+        let key = NativeKey { release, engine: self.engine, limits: limits(self.policy) };
+        let (load, cached) = match self.recall(&key, document.clone()).await? {
+            Some(load) => (load, true),
+            None => (self.make(&key, document).await?, false),
+        };
+        let prepared = self.worker.load(load).await.map_err(|error| of_data(&error))?;
+        tracing::info!(
+            %model,
+            release = %release.short(),
+            cached,
+            compile_ms = prepared.compile_us / 1000,
+            load_us = prepared.instantiate_us,
+            golden_vectors = prepared.golden_vectors,
+            memory_bytes = prepared.memory_bytes,
+            "prepared: admitted, compiled, golden answers right, loaded beside"
+        );
+        Ok(())
+    }
+
+    /// From the compiled cache, where it has the release.
+    async fn recall(&self, key: &NativeKey, document: Release) -> Result<Option<Loadable>, Failure> {
+        let (store, key) = (self.store.clone(), *key);
+        let recall = move || -> Result<Option<Loadable>, StoreError> {
+            let no_memory = |error| StoreError::io("map", store.dir(), &error);
+            let mut code = worker::memory_file("dunlin-code").map_err(no_memory)?;
+            let Some(head) = store.native(&key, &mut code)? else { return Ok(None) };
+            worker::seal(&code).map_err(no_memory)?;
+            // A head that a MAC vouches for and that does not parse is of another version.
+            let Ok(built) = serde_json::from_slice::<Built>(&head) else { return Ok(None) };
+            let baseline = attachment(&store, &document, &AttachmentKind::Baseline)?;
+            let model = document.model.clone();
+            Ok(Some(Loadable { model, release: key.release, document, built, code, baseline }))
+        };
+        tokio::task::spawn_blocking(recall).await.map_err(lost_thread)?.map_err(|error| of_store(&error))
+    }
+
+    /// From the module: compiled and proven, and kept for the next start.
+    async fn make(&self, key: &NativeKey, document: Release) -> Result<Loadable, Failure> {
+        let (store, key) = (self.store.clone(), *key);
+        let read = move || read(&store, key.release, document).map_err(|error| of_store(&error));
+        let prepare = tokio::task::spawn_blocking(read).await.map_err(lost_thread)??;
+        let (model, document) = (prepare.model.clone(), prepare.document.clone());
+        let baseline = prepare.baseline.clone();
+        let (built, code) = self.worker.build(prepare).await.map_err(|error| of_data(&error))?;
+        let store = self.store.clone();
+        let load = Loadable { model, release: key.release, document, built, code, baseline };
+        let keep = move || {
+            let kept = serde_json::to_vec(&load.built)
+                .map_err(|error| StoreError::io("write", store.dir(), &error.into()))
+                .and_then(|head| store.keep_native(&key, &head, &load.code));
+            if let Err(error) = kept {
+                tracing::warn!(code = %error.code(), "machine code is not kept: {error}");
+            }
+            load
+        };
+        tokio::task::spawn_blocking(keep).await.map_err(lost_thread)
     }
 }
 
-async fn try_prepare(
+#[allow(clippy::needless_pass_by_value, reason = "it is what a join gives")]
+fn lost_thread(error: tokio::task::JoinError) -> Failure {
+    Failure::new(Fault::Device, &DataError::Ended(format!("a thread that read a release died: {error}")))
+}
+
+/// Stands for the device's own bounds in the compiled cache.
+fn limits(policy: Policy) -> Digest {
+    let Policy { memory_bytes, deadline_us, queue_requests: _ } = policy;
+    let mut bytes = memory_bytes.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&deadline_us.to_le_bytes());
+    Digest::of(&bytes)
+}
+
+fn attachment(
     store: &Store,
-    data: &DataPlane,
-    release: Digest,
-    document: Release,
-) -> Result<(), Failure> {
-    let model = document.model.clone();
-    let store = store.clone();
-    let read = move || read(&store, release, document).map_err(|error| of_store(&error));
-    let prepare = tokio::task::spawn_blocking(read).await.map_err(|error| {
-        Failure::new(Fault::Device, &DataError::Ended(format!("a thread that read a release died: {error}")))
-    })??;
-    let prepared = data.prepare(prepare).await.map_err(|error| of_data(&error))?;
-    tracing::info!(
-        %model,
-        release = %release.short(),
-        compile_ms = prepared.compile_us / 1000,
-        golden_vectors = prepared.golden_vectors,
-        memory_bytes = prepared.memory_bytes,
-        "prepared: admitted, compiled, golden answers right, loaded beside"
-    );
-    Ok(())
+    document: &Release,
+    kind: &AttachmentKind,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let read = |blob: &Blob| Ok(store.blob(&blob.digest, blob.size_bytes)?.into_bytes());
+    document.attachment(kind).map(read).transpose()
 }
 
 fn read(store: &Store, release: Digest, document: Release) -> Result<Prepare, StoreError> {
-    let attachment = |kind: &AttachmentKind| {
-        let read = |blob: &Blob| Ok(store.blob(&blob.digest, blob.size_bytes)?.into_bytes());
-        document.attachment(kind).map(read).transpose()
-    };
-    let (golden, baseline) = (attachment(&AttachmentKind::Golden)?, attachment(&AttachmentKind::Baseline)?);
+    let golden = attachment(store, &document, &AttachmentKind::Golden)?;
+    let baseline = attachment(store, &document, &AttachmentKind::Baseline)?;
     let artifact = store.blob(&document.artifact.digest, document.artifact.size_bytes)?;
     Ok(Prepare { model: document.model.clone(), release, artifact, golden, baseline, document })
 }

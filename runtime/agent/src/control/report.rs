@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use dunlin_core::code::Coded as _;
+use dunlin_core::code::{self, Coded as _};
 use dunlin_core::telemetry::{Drift, EventRecord, Header, Health, Record};
-use dunlin_core::update::{Event, Occurrence};
+use dunlin_core::update::{Event, Occurrence, Subject};
 
 use super::{Control, moment, record};
+use crate::api::Alarm;
 use crate::data::{Interval, Phase};
 use crate::error::AgentError;
 use crate::telemetry::Condition;
@@ -45,6 +46,7 @@ impl Control {
         let (device, boot) = (&self.device, self.boot);
         let mut alarms: Vec<String> =
             device.standing(now).iter().map(|standing| standing.code.id.to_string()).collect();
+        alarms.extend(self.isolation_alarm().map(|alarm| alarm.code.to_string()));
         alarms.dedup();
         let dropped = self.outbox.dropped();
         let condition = Condition { dropped, freshness: device.freshness(now), alarms };
@@ -83,10 +85,26 @@ impl Control {
     }
 
     /// Keeps what the local API tells of the device up to date.
-    pub(super) fn tell_status(&self) -> Result<(), AgentError> {
+    pub(super) fn tell_status(&mut self) -> Result<(), AgentError> {
         let now = moment(self.epoch)?;
-        self.status.send_replace(record::status(&self.device, self.presence.is_connected(), now));
+        let mut status = record::status(&self.device, self.presence.is_connected(), now);
+        status.alarms.extend(self.isolation_alarm());
+        let json = serde_json::to_string(&status).map_err(|error| AgentError::system("JSON", &error))?;
+        if json != self.status {
+            self.data.status(json.clone());
+            self.status = json;
+        }
         Ok(())
+    }
+
+    /// Stands where the kernel lacks a layer that models should be isolated by.
+    fn isolation_alarm(&self) -> Option<Alarm> {
+        let missing: Vec<String> = self.data.missing_isolation().iter().map(ToString::to_string).collect();
+        (!missing.is_empty()).then(|| Alarm {
+            code: code::agent::NOT_ISOLATED.id,
+            about: Subject::Device.to_string(),
+            detail: format!("models run without {}", missing.join(", ")),
+        })
     }
 
     pub(super) fn say_online(&mut self) -> Result<(), AgentError> {

@@ -11,7 +11,7 @@ use super::message::DataError;
 /// # Errors
 /// The file is not for this model, a call fails, or an answer is not the golden one; the message says
 /// in which vector.
-pub(super) fn prove(model: &CompiledModel, bytes: &[u8]) -> Result<u32, DataError> {
+pub(crate) fn prove(model: &CompiledModel, bytes: &[u8]) -> Result<u32, DataError> {
     let golden = Golden::decode(bytes, model.card()).map_err(|error| DataError::model(&error))?;
     let mut instance = model.instantiate().map_err(|error| DataError::model(&error))?;
     let mut count = 0;

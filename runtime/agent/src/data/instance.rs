@@ -18,6 +18,7 @@ use super::input::{self, Batch};
 use super::message::{DataError, Description, Inferred, Interval, Observation, Phase, Prepared, Tensor};
 use super::plane::{Reply, spawn};
 use super::tally::{Shared, Watch};
+use crate::worker::Place;
 
 /// A request on its way to a model.
 pub(super) struct Job {
@@ -53,6 +54,7 @@ pub(super) struct Start {
     pub prepared: Prepared,
     pub model: CompiledModel,
     pub instance: Instance,
+    pub place: Place,
     pub contract: Contract,
     pub tally: Shared,
     pub queue_requests: usize,
@@ -61,12 +63,13 @@ pub(super) struct Start {
 impl Running {
     /// Starts the thread.
     pub(super) fn start(start: Start) -> Result<Running, DataError> {
-        let Start { description, prepared, model, instance, contract, tally, queue_requests } = start;
+        let Start { description, prepared, model, instance, place, contract, tally, queue_requests } = start;
         let (queue, jobs) = sync_channel(queue_requests.max(1));
         let worker = Worker {
             description: description.clone(),
             model,
             instance: Some(instance),
+            place,
             contract,
             tally: tally.clone(),
         };
@@ -137,6 +140,8 @@ struct Worker {
     model: CompiledModel,
     /// `None` after a failure, until a new one could be made.
     instance: Option<Instance>,
+    /// Where it says that it is in a call.
+    place: Place,
     contract: Contract,
     tally: Shared,
 }
@@ -194,7 +199,10 @@ impl Worker {
     fn call(&mut self, batch: &Batch) -> Result<Vec<Tensor>, DataError> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
-            empty => empty.insert(self.model.instantiate().map_err(|error| DataError::model(&error))?),
+            empty => {
+                let made = self.place.during(|| self.model.instantiate());
+                empty.insert(made.map_err(|error| DataError::model(&error))?)
+            }
         };
         let card = &self.description.card;
         instance.set_clock_ms(unix_ms());
@@ -203,7 +211,9 @@ impl Worker {
         while done < batch.samples {
             let samples = (batch.samples - done).min(card.max_batch);
             let started = Instant::now();
-            infer(instance, batch, done, samples).map_err(|error| DataError::model(&error))?;
+            self.place
+                .during(|| infer(instance, batch, done, samples))
+                .map_err(|error| DataError::model(&error))?;
             self.tally.lock().called(started.elapsed());
             gather(instance, &self.contract, samples, &mut outputs)?;
             done += samples;
@@ -231,7 +241,7 @@ impl Worker {
         }
         self.instance = None;
         self.tally.lock().restarts += 1;
-        match self.model.instantiate() {
+        match self.place.during(|| self.model.instantiate()) {
             Ok(instance) => self.instance = Some(instance),
             Err(error) => {
                 tracing::error!(model = %self.description.model, %error, "no new instance; the next request tries again");

@@ -1,42 +1,47 @@
 //! What goes into the data plane and what comes out: plain data, and nothing that is shared.
 //!
-//! No message holds a handle, a lock or a reference, so that the data plane can stand in another
-//! process and the messages become bytes. Tensors are little-endian, row-major, without gaps.
+//! No message holds a lock or a reference to anything of the caller's. Tensors are little-endian, row-major, without gaps.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use dunlin_abi::{Card, DType};
+use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::Release;
 use dunlin_core::drift::{Counts, DriftVerdict};
 use dunlin_core::health::{Counters, Latency};
 use dunlin_core::id::ModelName;
-use dunlin_core::{Digest, VerifiedArtifact};
-use dunlin_sandbox::LogLine;
+use dunlin_sandbox::{Facts, LogLine};
+use serde::{Deserialize, Serialize};
 
 /// The most samples of one request to a stateless model; they run in slices of `max_batch`.
 /// A model whose `max_batch` is greater takes that many.
 pub const MAX_REQUEST_SAMPLES: u32 = 1024;
 
-/// A release to load beside what runs.
-#[derive(Clone, Debug)]
-pub struct Prepare {
+/// A release to load beside what runs: its machine code, and the terms on which it runs.
+#[derive(Debug)]
+pub struct Load {
     /// The model that it is a release of.
     pub model: ModelName,
     /// The digest of the release's body: its identity from here on.
     pub release: Digest,
     /// The signed words.
     pub document: Release,
-    /// The module.
-    pub artifact: VerifiedArtifact,
-    /// The golden vectors (the attachment's bytes, already checked against their digest).
-    pub golden: Option<Vec<u8>>,
-    /// The drift baseline (likewise).
+    /// What is known of the module, and the limits that hold for it here.
+    pub facts: Facts,
+    /// The machine code, in a file that nobody can change.
+    pub code: File,
+    /// Golden vectors that it gave the right answers to when the code was made.
+    pub golden_vectors: u32,
+    /// Time that making the code took, in microseconds.
+    pub compile_us: u64,
+    /// The drift baseline (the attachment's bytes, already checked against their digest).
     pub baseline: Option<Vec<u8>>,
 }
 
 /// A release that was admitted, compiled, proven on its golden vectors and loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
     /// Time to compile, in microseconds.
     pub compile_us: u64,
@@ -103,7 +108,7 @@ pub struct Description {
 }
 
 /// Whether an observed instance serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     /// Loaded, not switched to.
     Staged,
@@ -115,7 +120,7 @@ pub enum Phase {
 }
 
 /// Whether an observation ends the interval that latency, drift counts and log lines are gathered over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Interval {
     /// Look only; the interval goes on.
     Peek,
@@ -124,7 +129,7 @@ pub enum Interval {
 }
 
 /// What one instance has done since it was loaded. Counters only grow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The model.
     pub model: ModelName,
@@ -157,7 +162,7 @@ pub struct Observation {
 }
 
 /// Requests that reached a model, and the time that they took together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
     /// Requests that were answered.
     pub answered: u64,
@@ -176,7 +181,7 @@ pub struct Requests {
 }
 
 /// Drift of one instance.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriftObservation {
     /// The baseline, by the digest of its file.
     pub baseline: Digest,
@@ -256,7 +261,7 @@ impl Coded for DataError {
 
 impl DataError {
     /// A failure that has a code of its own, as a message.
-    pub(super) fn model(error: &(impl Coded + std::fmt::Display)) -> DataError {
+    pub(crate) fn model(error: &(impl Coded + std::fmt::Display)) -> DataError {
         DataError::Model { code: error.code(), message: error.to_string() }
     }
 }

@@ -1,6 +1,6 @@
 //! The handle of the data plane, and the thread that routes.
 //!
-//! The router owns the table of models and never waits for a model or the compiler: a request is put
+//! The router owns the table of models and never waits for a model or for loading: a request is put
 //! into an instance's bounded queue or refused. A switch moves the new instance into the table and
 //! drops the old one's queue; the old thread answers what the queue still holds, and ends.
 
@@ -9,19 +9,21 @@ use std::collections::BTreeMap;
 use dunlin_core::Digest;
 use dunlin_core::id::ModelName;
 use dunlin_sandbox::Engine;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::compile::{Compiler, Loaded, Order};
 use super::instance::{Job, Running};
+use super::load::{Loaded, Loader, Order, Tools};
 use super::message::{
-    DataError, Description, Infer, Inferred, Interval, Known, Observation, Phase, Prepare, Prepared,
+    DataError, Description, Infer, Inferred, Interval, Known, Load, Observation, Phase, Prepared,
 };
+use crate::worker::Flight;
 
 /// Messages that may wait for the router, which never takes long; senders wait beyond it.
 const MESSAGES: usize = 256;
 
 /// The device's own bounds on every model; the lower of this and the signed release wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Linear memory of one instance, in bytes.
     pub memory_bytes: u64,
@@ -35,7 +37,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, DataError>>;
 
 /// What the router is asked.
 pub(super) enum Message {
-    Prepare(Box<Prepare>, Reply<Prepared>),
+    Load(Box<Load>, Reply<Prepared>),
     Loaded(Box<Loaded>),
     Activate(ModelName, Digest, Reply<()>),
     Stop(ModelName, Reply<()>),
@@ -54,16 +56,17 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts the data plane's threads.
+    /// Starts the data plane's threads. In the flight record it says what it is doing.
     ///
     /// # Errors
     /// The system gives no thread, or the engine does not start.
-    pub fn start(policy: Policy) -> Result<DataPlane, DataError> {
+    pub fn start(policy: Policy, flight: Flight) -> Result<DataPlane, DataError> {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let compiler = Compiler::start(engine, policy, sender.downgrade())?;
-        let router = Router { compiler, models: BTreeMap::new(), ended: Vec::new() };
+        let tools = Tools { engine, flight, queue_requests: policy.queue_requests };
+        let loader = Loader::start(tools, sender.downgrade())?;
+        let router = Router { loader, models: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;
         Ok(DataPlane { router: sender })
     }
@@ -75,13 +78,14 @@ impl DataPlane {
         answer.await.map_err(|_| ended())?
     }
 
-    /// Admits, compiles, proves and loads a release beside what runs. It serves after [`Self::activate`].
-    /// A release that is loaded already is an immediate success.
+    /// Loads a release beside what runs. It serves after [`Self::activate`]. A release that is loaded
+    /// already is an immediate success.
     ///
     /// # Errors
-    /// It is refused, does not compile, or gives a wrong golden answer; nothing has changed then.
-    pub async fn prepare(&self, prepare: Prepare) -> Result<Prepared, DataError> {
-        self.ask(|reply| Message::Prepare(Box::new(prepare), reply)).await
+    /// The code was made for another engine, the model does not start, or the baseline is not its own;
+    /// nothing has changed then.
+    pub async fn load(&self, load: Load) -> Result<Prepared, DataError> {
+        self.ask(|reply| Message::Load(Box::new(load), reply)).await
     }
 
     /// Switches a model to a prepared release. No request is lost. Idempotent.
@@ -133,7 +137,7 @@ impl DataPlane {
         self.ask(|reply| Message::Describe(model.to_string(), reply)).await
     }
 
-    /// Every model that was ever prepared, by name.
+    /// Every model that was ever loaded, by name.
     ///
     /// # Errors
     /// [`DataError::Ended`] only.
@@ -158,7 +162,7 @@ struct Slot {
 }
 
 struct Router {
-    compiler: Compiler,
+    loader: Loader,
     models: BTreeMap<ModelName, Slot>,
     /// Instances that were switched away from, until they were observed for the last time.
     ended: Vec<Running>,
@@ -174,7 +178,7 @@ impl Router {
     /// A reply that nobody awaits any more is dropped: the asker has gone.
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Prepare(prepare, reply) => self.prepare(prepare, reply),
+            Message::Load(load, reply) => self.load(load, reply),
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
@@ -202,12 +206,12 @@ impl Router {
         }
     }
 
-    fn prepare(&mut self, prepare: Box<Prepare>, reply: Reply<Prepared>) {
-        let slot = self.models.entry(prepare.model.clone()).or_default();
-        let active = slot.active.as_ref().filter(|running| running.description().release == prepare.release);
-        match slot.staged.get(&prepare.release).or(active) {
+    fn load(&mut self, load: Box<Load>, reply: Reply<Prepared>) {
+        let slot = self.models.entry(load.model.clone()).or_default();
+        let active = slot.active.as_ref().filter(|running| running.description().release == load.release);
+        match slot.staged.get(&load.release).or(active) {
             Some(running) => drop(reply.send(Ok(running.prepared()))),
-            None => self.compiler.order(Order { prepare, reply }),
+            None => self.loader.order(Order { load, reply }),
         }
     }
 
@@ -274,7 +278,7 @@ impl Router {
     }
 }
 
-/// The native stack of every thread: the guest's 256 KiB, and room for the compiler and the host.
+/// The native stack of every thread: the guest's 256 KiB, and room for the host.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Starts a thread of the data plane.

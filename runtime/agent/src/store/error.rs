@@ -94,7 +94,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Tells a full disk from a broken one.
-    pub(super) fn io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
         let path = path.to_path_buf();
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { action, path },

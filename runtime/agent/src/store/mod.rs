@@ -10,6 +10,7 @@
 //! blobs/<sha256>.map         the chunks that they were pulled in
 //! partial/<sha256>.part      a blob on its way, preallocated
 //! partial/<sha256>.map       its chunks, and a bit for each that is in `.part`
+//! native/…                   machine code of releases, a cache
 //! ballast                    1 MiB that goes when the disk is full, so that documents can be stored
 //! ```
 //!
@@ -23,6 +24,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod fs;
+mod native;
 mod partial;
 mod reuse;
 mod slot;
@@ -31,6 +33,7 @@ mod state;
 mod tests;
 
 pub use error::StoreError;
+pub use native::NativeKey;
 pub use partial::Partial;
 pub use state::read_state;
 
@@ -49,7 +52,7 @@ use rustix::fs::{FlockOperation, flock};
 use fs::{Fs, FsFile, RealFs};
 use state::Slots;
 
-const FOLDERS: [&str; 5] = ["trust", "docs", "state", "blobs", "partial"];
+const FOLDERS: [&str; 6] = ["trust", "docs", "state", "blobs", "partial", "native"];
 
 /// A device's folder. Clones are handles of the same one.
 #[derive(Clone)]
@@ -203,8 +206,8 @@ impl Store {
         StoreError::BlobDamaged { digest, error }
     }
 
-    /// Deletes every document and blob but these and those that another copy of the state names, and what is
-    /// partial of any other blob. Everything that can be deleted is, also after an error. Takes its ballast
+    /// Deletes every document and blob but these and those that another copy of the state names, what is
+    /// partial of any other blob, and the machine code of any other release. Everything that can be deleted is, also after an error. Takes its ballast
     /// again where there is room.
     ///
     /// # Errors
@@ -219,8 +222,9 @@ impl Store {
         let docs = self.sweep("docs", |name| kept(name, &[".json"], &documents));
         let whole = self.sweep("blobs", |name| kept(name, &["", ".map"], &blobs));
         let partial = self.sweep("partial", |name| kept(name, &[".part", ".map"], &blobs));
+        let native = self.sweep_native(&documents);
         self.take_ballast();
-        trust.and(docs).and(whole).and(partial)
+        trust.and(docs).and(whole).and(partial).and(native)
     }
 
     /// The blobs of every release that a state names.

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use dunlin_abi::{Card, DType, Dim, TensorSpec};
-use dunlin_agent::data::{DataPlane, Policy, Prepare};
+use dunlin_agent::data::{DataError, DataPlane, Policy, Prepared};
+use dunlin_agent::worker::{Flight, Prepare, build_here};
 use dunlin_core::document::{Blob, Chunks, Compat, Contract, Limits, Lineage, Probation, Release, SCHEMA};
 use dunlin_core::{Digest, VerifiedArtifact};
 
@@ -107,11 +108,21 @@ pub fn release(model: &str, version: &str, card: &Card, wasm: Vec<u8>) -> Prepar
     Prepare { model: document.model.clone(), release, document, artifact, golden, baseline }
 }
 
+/// A data plane in this process.
+pub fn data_plane() -> DataPlane {
+    DataPlane::start(POLICY, Flight::default()).unwrap()
+}
+
+/// Admits, compiles, proves and loads a release.
+pub async fn prepare(data: &DataPlane, prepare: Prepare) -> Result<Prepared, DataError> {
+    data.load(build_here(POLICY, prepare)?).await
+}
+
 /// Prepares and activates `y = x + addend`.
 pub async fn serve(data: &DataPlane, model: &str, version: &str, card: &Card, addend: f32, body: &str) {
-    let prepare = release(model, version, card, module(card, addend, body));
-    let (model, digest) = (prepare.model.clone(), prepare.release);
-    data.prepare(prepare).await.unwrap();
+    let release = release(model, version, card, module(card, addend, body));
+    let (model, digest) = (release.model.clone(), release.release);
+    prepare(data, release).await.unwrap();
     data.activate(model, digest).await.unwrap();
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
-        Command::Agent(arguments) => Ok(dunlin_agent::run(arguments)?),
+        Command::Agent(arguments) => Ok(dunlin_agent::run(arguments, &["agent"])?),
         Command::Broker(arguments) => broker::run(&arguments),
     }
 }

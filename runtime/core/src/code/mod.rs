@@ -98,6 +98,11 @@ pub const AREAS: [Area; 10] = [
     ("The fleet folder and the command line", fleet::TABLE),
 ];
 
+/// The code of this name, if there is one.
+pub fn find(id: &str) -> Option<Code> {
+    AREAS.iter().flat_map(|(_, codes)| codes.iter()).find(|code| code.id == id).copied()
+}
+
 /// The table as Markdown: the content of `docs/errors.md`.
 pub fn to_markdown() -> alloc::string::String {
     let mut text = alloc::string::String::from(

@@ -52,6 +52,12 @@ super::codes! {
     COMPILE = "module-compile", Failed,
         "The module was admitted, but the compiler refused it.",
         "Report it with the message; a smaller function or an older producer may avoid it.";
+    NATIVE = "module-native", Failed,
+        "Stored machine code was not made for this engine or machine.",
+        "The agent compiles the module again by itself; a precompiled variant must be made for this version and target.";
+    COMPILE_LIMIT = "module-compile-limit", Refused,
+        "Compiling the module, or its golden vectors, took more memory or time than the device allows.",
+        "Make the module's functions smaller; `limits.compile_memory_bytes` and `limits.compile_s` raise the bounds.";
     ENGINE = "module-engine", Failed,
         "The WebAssembly engine cannot start on this machine.",
         "The message tells why: a processor that Cranelift does not know, or no thread or memory left.";

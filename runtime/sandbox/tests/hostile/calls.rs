@@ -125,8 +125,7 @@ fn work_that_is_proven_to_fit_the_deadline_runs_without_checks() {
     let deadline = Duration::from_millis(20);
     assert_eq!(longest.instantiate().unwrap().infer(1), Err(CallError::Deadline { deadline }));
     // Both kinds are at home in one engine, and models without a bound are told why.
-    let Work::Unbounded { reason } = &Guest::default().compiled_within(deadline).summary().work.clone()
-    else {
+    let Work::Unbounded { reason } = &Guest::default().compiled_within(deadline).facts().work.clone() else {
         panic!("the loops of the default guest count up");
     };
     assert!(reason.starts_with("a loop does not count down from a constant in function"), "{reason}");

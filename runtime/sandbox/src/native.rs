@@ -1,0 +1,93 @@
+//! Machine code as bytes: what a cache keeps, and what one process compiles for another.
+//!
+//! Loading such bytes is running them. wasmtime checks that they were made by itself, with the same
+//! settings and for a machine like this one; that nobody changed them since is for the caller to know,
+//! which is why [`Engine::load`] is the one unsafe function of this crate.
+
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+
+use dunlin_abi::Card;
+use dunlin_core::Digest;
+use wasmtime::Module;
+
+use crate::compiled::CompiledModel;
+use crate::engine::{CompileError, Engine};
+use crate::limits::Limits;
+use crate::work::Work;
+
+/// What an engine must know of a model beside its machine code.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The sha256 of the artifact.
+    pub artifact: Digest,
+    /// What the module says of itself, as admission read it.
+    pub card: Card,
+    /// How much one call can do, as admission proved it.
+    pub work: Work,
+    /// What each instance may take. Whether it has to be stopped by the clock follows from work and
+    /// deadline, and must be what it was when the code was made.
+    pub limits: Limits,
+}
+
+impl Facts {
+    /// Whether the clock stops calls; if not, it is proven that they end in time.
+    pub fn is_interruptible(&self) -> bool {
+        !self.work.fits(self.limits.deadline)
+    }
+}
+
+impl CompiledModel {
+    /// The machine code with the module's data, for [`Engine::load`].
+    ///
+    /// # Errors
+    /// wasmtime cannot write it.
+    pub fn to_native(&self) -> Result<Vec<u8>, CompileError> {
+        let module = self.template().module();
+        module.serialize().map_err(|error| CompileError::Compile(format!("{error:#}")))
+    }
+}
+
+impl Engine {
+    /// Stands for everything that decides whether this engine can run machine code: wasmtime's version,
+    /// the settings, the processor and its features.
+    pub fn fingerprint(&self) -> Digest {
+        let mut bytes = Collected(Vec::new());
+        for engine in self.wasmtime_engines() {
+            engine.precompile_compatibility_hash().hash(&mut bytes);
+        }
+        Digest::of(&bytes.0)
+    }
+
+    /// Makes a model out of machine code. The file is mapped, not read: weights stay in it until a model
+    /// writes to them, and instances share them.
+    ///
+    /// # Errors
+    /// [`CompileError::Native`]: the code was made for another engine; compile the artifact again.
+    ///
+    /// # Safety
+    /// The file holds exactly what [`CompiledModel::to_native`] gave for a model with these facts, and
+    /// nobody changes it for as long as the model lives: a sealed memory file, for one.
+    #[allow(unsafe_code)]
+    pub unsafe fn load(&self, code: File, facts: Facts) -> Result<CompiledModel, CompileError> {
+        let refused = |error: wasmtime::Error| CompileError::Native(format!("{error:#}"));
+        let compiler = self.compiler(facts.is_interruptible());
+        // SAFETY: the caller promises what wasmtime asks for.
+        let module = unsafe { Module::deserialize_open_file(compiler.wasmtime(), code) }.map_err(refused)?;
+        let template = compiler.template(&module).map_err(refused)?;
+        Ok(CompiledModel::new(self.clone(), template, facts))
+    }
+}
+
+/// Hashes nothing: keeps what is fed to it.
+struct Collected(Vec<u8>);
+
+impl Hasher for Collected {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
