@@ -9,7 +9,7 @@ use std::time::Duration;
 use dunlin_core::telemetry::PresenceState;
 
 use plant::{Plant, Signer, module_release};
-use support::card;
+use support::{STUCK, card, stick, worker_at};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,8 +43,62 @@ async fn a_release_travels_from_the_broker_to_the_local_api_and_survives_an_offl
     plant.stop_broker().await;
     let mut agent = plant.start();
     assert_eq!(agent.infer("m", 5.0), Ok(6.0), "without a broker");
+    assert!(agent.log().contains("cached=true"), "from the compiled cache:\n{}", agent.log());
     assert_eq!(agent.terminate(), Some(0));
     assert_eq!(plant.state()["boots"], 2);
+
+    // One byte of the machine code is another one.
+    let native = plant.path("state/native").join(plant::digest(&release).to_string());
+    let mut code = std::fs::read(&native).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 1;
+    std::fs::write(&native, &code).unwrap();
+    let mut agent = plant.start();
+    assert_eq!(agent.infer("m", 6.0), Ok(7.0));
+    assert!(agent.log().contains("cached=false"), "compiled again:\n{}", agent.log());
+    assert_eq!(agent.terminate(), Some(0));
+    let mut agent = plant.start();
+    assert_eq!(agent.infer("m", 6.0), Ok(7.0));
+    assert!(agent.log().contains("cached=true"), "and kept again:\n{}", agent.log());
+    assert_eq!(agent.terminate(), Some(0));
+}
+
+/// The worker dies in its calls, as it would by a fault in the engine or for want of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_its_worker_dies_of_three_times_gives_way_to_the_one_before() {
+    let mut plant = Plant::new().await;
+    let mut agent = None;
+    for (counter, addend) in [(1, 1.0), (2, 2.0)] {
+        let (mut release, wasm) = module_release("m", counter, &card(4), addend, STUCK);
+        release.limits.deadline_us = 20_000_000;
+        plant.publish_release(&release, &wasm, Signer::Release).await;
+        plant.deploy(counter, &release, Signer::Deploy).await;
+        let agent = agent.get_or_insert_with(|| plant.start());
+        plant.event("switched", PATIENCE).await;
+        assert_eq!(agent.infer("m", 1.0), Ok(1.0 + f64::from(addend)));
+        plant.event("proven", PATIENCE).await;
+    }
+    let mut agent = agent.unwrap();
+    let address = agent.address();
+    for death in 1..=3 {
+        let _stuck = stick(address, "m");
+        std::thread::sleep(Duration::from_millis(200));
+        rustix::process::kill_process(worker_at(address), rustix::process::Signal::KILL).unwrap();
+        // Alarms of one reason are one an hour.
+        if death == 1 {
+            let event = plant.event("alarm", PATIENCE).await;
+            assert_eq!((event.code.as_deref(), event.version.as_deref()), (Some("worker-died"), Some("2")));
+        }
+        if death < 3 {
+            plant.event("switched", PATIENCE).await;
+            assert_eq!(agent.infer("m", 1.0), Ok(3.0), "it serves again");
+        }
+    }
+    let event = plant.event("rolled-back", PATIENCE).await;
+    assert_eq!((event.code.as_deref(), event.version.as_deref()), (Some("worker-died"), Some("2")));
+    plant.event("switched", PATIENCE).await;
+    assert_eq!(agent.infer("m", 1.0), Ok(2.0));
+    assert_eq!(agent.terminate(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,20 +48,20 @@ impl std::fmt::Display for Layer {
 
 /// How much a process may take; `None` leaves what it was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Open descriptors.
-    pub(super) descriptors: u64,
+    pub descriptors: u64,
     /// The longest file that it may write, memory files included, in bytes.
-    pub(super) file_bytes: u64,
+    pub file_bytes: u64,
     /// Memory that is its own and written to, in bytes.
-    pub(super) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// Time of a processor, in seconds.
-    pub(super) cpu_s: Option<u64>,
+    pub cpu_s: Option<u64>,
 }
 
 /// Locks the process, which still has one thread; threads that it starts are locked likewise. Gives the
 /// layers that could not be put in place.
-pub(super) fn lock(bounds: Bounds) -> Vec<Layer> {
+pub fn lock(bounds: Bounds) -> Vec<Layer> {
     let layers = [
         (Layer::Privileges, privileges as fn(Bounds) -> Result<(), String>),
         (Layer::Limits, limits),

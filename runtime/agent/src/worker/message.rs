@@ -33,6 +33,9 @@ pub(super) enum Order {
         api: ApiBounds,
         sockets: Vec<Socket>,
     },
+    /// Take connections from now on. Until then they wait in the system's queue, so that nobody who comes
+    /// after a death meets a worker without models.
+    Serve,
     /// Load a release. Descriptors: its code, and its drift baseline if it has one.
     Load {
         model: ModelName,
@@ -80,7 +83,7 @@ pub(super) enum Socket {
 /// What the worker answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// To [`Order::Start`]: it serves, without these layers of isolation.
+    /// To [`Order::Start`]: it is there, without these layers of isolation.
     Ready {
         missing: Vec<Layer>,
     },

@@ -33,7 +33,7 @@ mod supervisor;
 pub use build::{Built, CompileBounds, Prepare, build_here};
 pub use children::Program;
 pub use flight::Flight;
-pub use isolation::Layer;
+pub use isolation::{Bounds, Layer, lock};
 pub use supervisor::{Died, GRACE, Loadable, Settings, Worker};
 
 pub(crate) use build::main as compile_child;

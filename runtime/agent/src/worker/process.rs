@@ -51,7 +51,9 @@ pub(crate) fn main() -> io::Result<()> {
                 served.status.send_replace(json);
             }
             Order::End { grace_ms } => {
-                runtime.block_on(served.api.stop(Duration::from_millis(grace_ms)));
+                if let Some(api) = served.api {
+                    runtime.block_on(api.stop(Duration::from_millis(grace_ms)));
+                }
                 return Ok(());
             }
             order => {
@@ -67,8 +69,10 @@ pub(crate) fn main() -> io::Result<()> {
 struct Served {
     policy: Policy,
     data: DataPlane,
-    api: Api,
     status: watch::Sender<String>,
+    /// What the API is made of.
+    door: Option<(ApiBounds, Vec<Listener>)>,
+    api: Option<Api>,
 }
 
 async fn start(
@@ -95,9 +99,9 @@ async fn start(
         });
     }
     let data = DataPlane::start(policy, flight).map_err(io::Error::other)?;
-    let (status, told) = watch::channel(String::from("{}"));
-    let api = Api::serve(bounds, listeners, data.clone(), told)?;
-    Ok((Served { policy, data, api, status }, Answer::Ready { missing }))
+    let (status, _) = watch::channel(String::from("{}"));
+    let door = Some((bounds, listeners));
+    Ok((Served { policy, data, status, door, api: None }, Answer::Ready { missing }))
 }
 
 impl Served {
@@ -122,6 +126,13 @@ impl Served {
                 let baseline = if baseline { files.next().map(read).transpose()? } else { None };
                 let terms = Terms { model, release, document: *document, policy: self.policy, baseline };
                 return Ok(Answer::Loaded(data.load(built.into_load(code, terms)?).await?));
+            }
+            Order::Serve => {
+                if let Some((bounds, listeners)) = self.door.take() {
+                    let api = Api::serve(bounds, listeners, data.clone(), self.status.subscribe())
+                        .map_err(|error| DataError::Ended(format!("its sockets: {error}")))?;
+                    self.api = Some(api);
+                }
             }
             Order::Activate { model, release } => data.activate(model, release).await?,
             Order::Stop { model } => data.stop(model).await?,

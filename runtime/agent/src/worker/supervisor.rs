@@ -289,7 +289,7 @@ impl Supervisor {
         mut commands: mpsc::UnboundedReceiver<Command>,
         ready: oneshot::Sender<Result<Vec<Layer>, DataError>>,
     ) {
-        let missing = match self.start().await {
+        let missing = match self.begin().await {
             Ok(missing) if self.settings.require_isolation && !missing.is_empty() => {
                 Err(not_isolated(&missing))
             }
@@ -511,7 +511,7 @@ impl Supervisor {
                 // It may be gone already.
                 let _ = run.child.start_kill();
                 if let Ok(Ok(status)) = tokio::time::timeout(Duration::from_secs(5), run.child.wait()).await
-                    && code == code::agent::WORKER_DIED
+                    && code == code::update::CRASHED
                 {
                     detail = format!("{detail}: {}", children::ending(status));
                 }
@@ -566,15 +566,22 @@ impl Supervisor {
         for (model, release) in self.active.clone() {
             self.exchange(&Order::Activate { model, release }, &[], ANSWER_WITHIN).await?;
         }
+        self.exchange(&Order::Serve, &[], ANSWER_WITHIN).await?;
         let took_ms = started.elapsed().as_millis();
         tracing::info!(took_ms, models = self.active.len(), "the worker serves again");
         Ok(())
     }
 
-    /// Starts a process and waits until it serves; gives the layers of isolation that it lacks.
+    /// The first worker: it has nothing to load before it serves.
+    async fn begin(&mut self) -> Result<Vec<Layer>, Death> {
+        let missing = self.start().await?;
+        self.exchange(&Order::Serve, &[], ANSWER_WITHIN).await?;
+        Ok(missing)
+    }
+
+    /// Starts a process and waits until it is there; gives the layers of isolation that it lacks.
     async fn start(&mut self) -> Result<Vec<Layer>, Death> {
-        let died =
-            |what: String| Death { code: code::agent::WORKER_DIED, detail: what, suspects: Vec::new() };
+        let died = |what: String| Death { code: code::update::CRASHED, detail: what, suspects: Vec::new() };
         let not_started = |error: std::io::Error| died(format!("it cannot be started: {error}"));
         self.recorder.clear().map_err(not_started)?;
         let (channel, socket) = Channel::pair().map_err(not_started)?;
@@ -635,7 +642,7 @@ async fn watched(run: &mut Option<Run>) -> Death {
 
 async fn next_answer(run: &mut Option<Run>) -> Result<Frame, Death> {
     let died = |detail: &str| Death {
-        code: code::agent::WORKER_DIED,
+        code: code::update::CRASHED,
         detail: detail.to_string(),
         suspects: Vec::new(),
     };

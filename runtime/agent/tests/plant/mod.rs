@@ -1,7 +1,7 @@
 //! A plant of one device: a folder as `dunlin enroll` makes it, a broker, keys, and the agent as a
 //! process of its own.
 
-#![allow(unreachable_pub, reason = "a module of a test")]
+#![allow(dead_code, unreachable_pub, reason = "a module of tests, each of which uses a part of it")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -144,7 +144,8 @@ impl Plant {
         plant
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file of the device's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -188,23 +189,35 @@ impl Plant {
         std::fs::write(self.path("enrolment.json"), "{}").unwrap();
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlind"));
-        command.arg("--config").arg(self.path("agent.toml")).env("DUNLIN_LOG", "info");
+    /// The agent's command line, behind that of a program that starts it, if there is one.
+    fn command(&self, starter: &[&str]) -> Command {
+        let mut words = starter.iter().copied().chain([env!("CARGO_BIN_EXE_dunlind")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg("--config").arg(self.path("agent.toml")).env("DUNLIN_LOG", "info");
         command
     }
 
     /// Starts the agent.
     pub fn start(&self) -> Agent {
+        self.start_by(&[])
+    }
+
+    /// Starts the agent by another program.
+    pub fn start_by(&self, starter: &[&str]) -> Agent {
         let log = self.path("agent.log");
         let file = std::fs::File::create(&log).unwrap();
-        let child = self.command().stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let child = self.command(starter).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Agent { child, log }
     }
 
     /// Runs the agent's binary to its end: exit code and all output.
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.command().args(arguments).output().unwrap();
+        self.run_by(&[], arguments)
+    }
+
+    /// The same, by another program.
+    pub fn run_by(&self, starter: &[&str], arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(starter).args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
     }
@@ -313,6 +326,11 @@ impl Plant {
         self.record(patience, name, |event: &EventRecord| event.event == name).await
     }
 
+    /// The next health record.
+    pub async fn any_health(&mut self, patience: Duration) -> Health {
+        self.record(patience, "health", |_: &Health| true).await
+    }
+
     /// The next health record that shows a model which serves.
     pub async fn health(&mut self, patience: Duration) -> Health {
         self.record(patience, "health", |health: &Health| health.models.iter().any(|model| model.ready)).await
@@ -337,7 +355,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 

@@ -126,6 +126,42 @@ pub async fn serve(data: &DataPlane, model: &str, version: &str, card: &Card, ad
     data.activate(model, digest).await.unwrap();
 }
 
+/// The body of a model that goes on for as long as its deadline lets it, if the first number is 3.
+pub const STUCK: &str =
+    "(if (f32.eq (f32.load (i32.const 1024)) (f32.const 3)) (then (loop $ever (br $ever))))";
+
+/// Begins a request that such a model is stuck in.
+pub fn stick(address: SocketAddr, model: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = post_bytes(&format!("/v2/models/{model}/infer"), &input("[1,2]", "[3,3]"));
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// The worker that listens at an address: the process with the hidden verb that has the socket open.
+pub fn worker_at(address: SocketAddr) -> rustix::process::Pid {
+    let port = format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let column = |row: &str, index: usize| row.split_whitespace().nth(index).unwrap_or_default().to_string();
+    let listening = table.lines().find(|row| column(row, 1).ends_with(&port) && column(row, 3) == "0A");
+    let socket = format!("socket:[{}]", column(listening.unwrap(), 9));
+    let holds = |pid: i32| {
+        std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut files| {
+            files.any(|file| {
+                let target = file.and_then(|file| std::fs::read_link(file.path()));
+                target.is_ok_and(|target| target.to_string_lossy() == socket)
+            })
+        })
+    };
+    let is_worker = |pid: i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"worker\0"))
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let pid = pids.find(|pid| is_worker(*pid) && holds(*pid)).expect("a worker listens");
+    rustix::process::Pid::from_raw(pid).unwrap()
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {

@@ -22,9 +22,6 @@ super::codes! {
     DATA_PLANE_ENDED = "data-plane-ended", Failed,
         "The part of the agent that runs models has ended or cannot start.",
         "Start the agent again; if it happens again, report it with the log around it.";
-    WORKER_DIED = "worker-died", Failed,
-        "The process that runs models ended while a model was in a call; it is started again at once.",
-        "A release that does it three times is replaced by itself; look at the detail, and at the machine's memory.";
     WORKER_STUCK = "worker-stuck", Failed,
         "A call of a model did not end long after its deadline, and the process that runs models was killed for it.",
         "A release that does it three times is replaced by itself; report it with the release's artifact.";

@@ -1,0 +1,226 @@
+//! The worker and the process that compiles, as control deals with them: real processes, killed, stopped
+//! and bombed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dunlin_agent::api::{ApiBounds, listen_tcp};
+use dunlin_agent::data::{DataError, Interval, Phase};
+use dunlin_agent::worker::{CompileBounds, Died, Loadable, Prepare, Program, Settings, Worker};
+use dunlin_core::Digest;
+use dunlin_core::code::Coded as _;
+use dunlin_core::golden::{Golden, GoldenVector};
+use rustix::process::{Signal, kill_process};
+use support::{POLICY, STUCK, card, get, input, module, post, release, stick, worker_at};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const COMPILE: CompileBounds = CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(60) };
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Device {
+    worker: Worker,
+    deaths: UnboundedReceiver<Died>,
+    /// Where it listens; also what its process is found by.
+    address: SocketAddr,
+}
+
+impl Device {
+    async fn start(compile: CompileBounds) -> Device {
+        let tcp = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = tcp.local_addr().unwrap();
+        let settings = Settings {
+            program: Program::at(env!("CARGO_BIN_EXE_dunlind"), &[]),
+            policy: POLICY,
+            compile,
+            api: ApiBounds { max_connections: 16, max_body_bytes: 1 << 20, token: None },
+            tcp: Some(tcp),
+            unix: None,
+            require_isolation: true,
+        };
+        let (worker, deaths) = Worker::start(settings).await.unwrap();
+        Device { worker, deaths, address }
+    }
+
+    /// Compiles and loads a release.
+    async fn load(&self, prepare: Prepare) -> Result<Digest, DataError> {
+        let Prepare { model, release, document, baseline, .. } = prepare.clone();
+        let (built, code) = self.worker.build(prepare).await?;
+        self.worker.load(Loadable { model, release, document, built, code, baseline }).await?;
+        Ok(release)
+    }
+
+    async fn serve(&self, version: &str, addend: f32, body: &str) -> Digest {
+        let card = card(4);
+        let prepare = release("adder", version, &card, module(&card, addend, body));
+        let release = self.load(prepare).await.unwrap();
+        self.worker.activate("adder".parse().unwrap(), release).await.unwrap();
+        release
+    }
+
+    fn infer(&self, x: f32) -> (u16, f64) {
+        let answer = post(self.address, "/v2/models/adder/infer", &input("[1,2]", &format!("[{x},{x}]")));
+        let value =
+            if answer.status == 200 { answer.json()["outputs"][0]["data"][0].as_f64().unwrap() } else { 0.0 };
+        (answer.status, value)
+    }
+
+    async fn death(&mut self) -> Died {
+        tokio::time::timeout(PATIENCE, self.deaths.recv()).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
+    let mut device = Device::start(COMPILE).await;
+    let card = card(4);
+    let staged = device.load(release("adder", "2", &card, module(&card, 2.0, ""))).await.unwrap();
+    let active = device.serve("1", 1.0, "").await;
+    assert_eq!(device.infer(1.0), (200, 2.0));
+    device.worker.status(String::from("{\"told\":1}"));
+
+    let started = Instant::now();
+    kill_process(worker_at(device.address), Signal::KILL).unwrap();
+    // A client that comes while there is no worker waits and is served.
+    assert_eq!(device.infer(5.0), (200, 6.0));
+    eprintln!("killed, started, loaded and answered: {:?}", started.elapsed());
+    let death = device.death().await;
+    assert_eq!((death.code.id, death.suspects.as_slice()), ("worker-died", [].as_slice()), "{death:?}");
+    assert!(death.detail.contains("the signal KILL"), "{}", death.detail);
+    let observed = device.worker.observe(Interval::Peek).await.unwrap();
+    let phases: Vec<_> = observed.iter().map(|o| (o.release, o.phase)).collect();
+    assert!(
+        phases.contains(&(active, Phase::Active)) && phases.contains(&(staged, Phase::Staged)),
+        "{phases:?}"
+    );
+    device.worker.activate("adder".parse().unwrap(), staged).await.unwrap();
+    assert_eq!(device.infer(5.0), (200, 7.0));
+    assert_eq!(get(device.address, "/dunlin/v1/device").json()["told"], 1, "it was told again");
+    device.worker.end(Duration::from_secs(5)).await;
+    assert!(std::net::TcpStream::connect(device.address).is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
+    let mut device = Device::start(COMPILE).await;
+    let card = card(4);
+    let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
+    slow.document.limits.deadline_us = 20_000_000;
+    let (model, digest) = (slow.model.clone(), slow.release);
+    device.load(slow).await.unwrap();
+    device.worker.activate(model, digest).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(device.infer(1.0), (200, 2.0));
+        let stuck = stick(device.address, "adder");
+        let pid = worker_at(device.address);
+        std::thread::sleep(Duration::from_millis(200));
+        kill_process(pid, Signal::KILL).unwrap();
+        let death = device.death().await;
+        assert_eq!(
+            (death.code.id, death.suspects.as_slice()),
+            ("worker-died", [digest].as_slice()),
+            "{death:?}"
+        );
+        drop(stuck);
+    }
+    assert_eq!(device.infer(2.0), (200, 3.0));
+}
+
+/// What a model that is proven to end, and does not, would look like from outside: a call that goes on after
+/// its deadline. Here the whole process is stopped in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
+    let mut device = Device::start(COMPILE).await;
+    let digest = device.serve("1", 1.0, STUCK).await;
+    let stuck = stick(device.address, "adder");
+    std::thread::sleep(Duration::from_millis(50));
+    kill_process(worker_at(device.address), Signal::STOP).unwrap();
+    let started = Instant::now();
+    let death = device.death().await;
+    eprintln!("a deadline of 200 ms, ended after {:?}", started.elapsed());
+    assert_eq!(
+        (death.code.id, death.suspects.as_slice()),
+        ("worker-stuck", [digest].as_slice()),
+        "{death:?}"
+    );
+    assert!(death.detail.contains("its deadline is 200ms"), "{}", death.detail);
+    drop(stuck);
+    assert_eq!(device.infer(1.0), (200, 2.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
+    let device = Device::start(COMPILE).await;
+    let card = card(1);
+    let good = || release("adder", "1", &card, module(&card, 1.0, ""));
+    let refused = async |other| device.load(other).await.unwrap_err().code().id;
+    let mut other = good();
+    other.document.contract.outputs[0].name = "z".into();
+    assert_eq!(refused(other).await, "contract-broken");
+    let mut other = good();
+    other.document.card_digest = other.release;
+    assert_eq!(refused(other).await, "module-card-digest");
+    let mut other = good();
+    other.document.limits.memory_bytes = 65_536;
+    assert_eq!(refused(other).await, "module-over-limit");
+    let mut other = good();
+    other.baseline = Some(b"no baseline".to_vec());
+    assert_eq!(refused(other).await, "baseline-malformed");
+    let mut other = good();
+    let vector = GoldenVector { inputs: vec![vec![0; 8]], outputs: vec![vec![0; 8]] };
+    other.golden = Some(Golden::new(&card, vec![vector]).encode(&card).unwrap());
+    assert_eq!(refused(other).await, "golden-mismatch");
+    let unknown = device.worker.activate("adder".parse().unwrap(), good().release).await.unwrap_err();
+    assert_eq!(unknown.code().id, "release-not-prepared");
+    device.load(good()).await.unwrap();
+}
+
+/// A function that a compiler works on for long: thousands of values that live at once.
+fn bomb(functions: usize) -> Vec<u8> {
+    let mut body = String::new();
+    for index in 0..3000 {
+        body.push_str(&format!(
+            "(local.set {} (i32.add (local.get {}) (i32.mul (local.get {}) (local.get {}))))\n",
+            index % 1500 + 1,
+            (index * 7) % 1500 + 1,
+            (index * 13) % 1500 + 1,
+            (index * 31) % 1500 + 1
+        ));
+    }
+    let locals = "(local ".to_string() + &"i32 ".repeat(1600) + ")";
+    let function = |index: usize| {
+        format!(
+            "(func $f{index} (param i32) (result i32) {locals} (loop $l {body} (br_if $l (local.get 7))) (local.get 9))"
+        )
+    };
+    let text = format!(
+        r#"(module (memory (export "memory") 3)
+          (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+          (func (export "dunlin_output") (param i32) (result i32) (i32.const 66560))
+          (func (export "dunlin_infer") (param $n i32) (result i32) (i32.const 0)) {})"#,
+        (0..functions).map(function).collect::<String>()
+    );
+    support::with_card(wat::parse_str(text).unwrap(), &card(1))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compile_bomb_dies_in_its_process_and_is_told() {
+    let card = card(1);
+    let wasm = bomb(60);
+    let device = Device::start(CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(1) }).await;
+    let good = device.serve("1", 1.0, "").await;
+    let late = device.load(release("bomb", "1", &card, wasm.clone())).await.unwrap_err();
+    assert_eq!(late.code().id, "module-compile-limit", "{late}");
+    assert!(late.to_string().contains("longer than 1s"), "{late}");
+    assert_eq!(device.infer(1.0), (200, 2.0), "what serves is not disturbed");
+    assert!(device.worker.loaded(good).await.unwrap().is_some());
+
+    let bounds = CompileBounds { memory_bytes: 24 << 20, time: Duration::from_secs(60) };
+    let device = Device::start(bounds).await;
+    let large = device.load(release("bomb", "1", &card, wasm)).await.unwrap_err();
+    assert_eq!(large.code().id, "module-compile-limit", "{large}");
+    assert!(large.to_string().contains("died"), "{large}");
+}
