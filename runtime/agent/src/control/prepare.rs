@@ -4,7 +4,7 @@
 use dunlin_core::Digest;
 use dunlin_core::code::Coded;
 use dunlin_core::document::{AttachmentKind, Blob, Release};
-use dunlin_core::update::{Event, Fault};
+use dunlin_core::update::{Event, Fault, device_blobs};
 use dunlin_sandbox::{Engine, EngineConfig};
 
 use crate::data::{DataError, Policy};
@@ -61,7 +61,11 @@ impl Workshop {
             Some(load) => (load, true),
             None => (self.make(&key, document).await?, false),
         };
+        let artifact = load.document.artifact.clone();
         let prepared = self.worker.load(load).await.map_err(|error| of_data(&error))?;
+        if cached {
+            self.look_after(artifact);
+        }
         tracing::info!(
             %model,
             release = %release.short(),
@@ -79,6 +83,12 @@ impl Workshop {
     async fn recall(&self, key: &NativeKey, document: Release) -> Result<Option<Loadable>, Failure> {
         let (store, key) = (self.store.clone(), *key);
         let recall = move || -> Result<Option<Loadable>, StoreError> {
+            // A release of which a file is gone is fetched again, though its code is here.
+            for blob in device_blobs(&document) {
+                if !store.has_blob(&blob.digest, blob.size_bytes)? {
+                    return Ok(None);
+                }
+            }
             let no_memory = |error| StoreError::io("map", store.dir(), &error);
             let mut code = worker::memory_file("dunlin-code").map_err(no_memory)?;
             let Some(head) = store.native(&key, &mut code)? else { return Ok(None) };
@@ -90,6 +100,17 @@ impl Workshop {
             Ok(Some(Loadable { model, release: key.release, document, built, code, baseline }))
         };
         tokio::task::spawn_blocking(recall).await.map_err(lost_thread)?.map_err(|error| of_store(&error))
+    }
+
+    /// Hashes a module that was not needed, beside what serves: one that has rotted is removed, so that it
+    /// is fetched again at the next start and not missed on the day on which the code must be made anew.
+    fn look_after(&self, artifact: Blob) {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.blob(&artifact.digest, artifact.size_bytes) {
+                tracing::warn!(code = %error.code(), "a module that serves from the compiled cache: {error}");
+            }
+        });
     }
 
     /// From the module: compiled and proven, and kept for the next start.
