@@ -115,12 +115,6 @@ pub(crate) fn terms() -> Admission {
     Admission { limits, imports: Import::ALL.to_vec(), card_digest: None }
 }
 
-/// What a module in text is refused with.
-pub(crate) fn refusal(text: &str) -> AdmissionError {
-    let wasm = wat::parse_str(text).unwrap();
-    admit(VerifiedArtifact::trust_local(wasm), &terms()).unwrap_err()
-}
-
 pub(crate) fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

@@ -1,0 +1,3 @@
+;; expect: module-card-invalid
+;; A card without a byte.
+(@custom "dunlin.card" (before first) "")

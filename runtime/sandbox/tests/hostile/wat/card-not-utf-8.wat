@@ -1,0 +1,3 @@
+;; expect: module-card-invalid
+;; A card of other bytes.
+(@custom "dunlin.card" (before first) "{\"abi\":1,\"producer\":\"\ff\fe\"}")

@@ -1,0 +1,4 @@
+;; expect: module-export-type
+;; says: (global)
+;; A number under the name of a function.
+(global (export "dunlin_infer") i32 (i32.const 0))

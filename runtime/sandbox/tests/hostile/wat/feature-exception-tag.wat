@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; A tag of exceptions.
+(tag (param i32))

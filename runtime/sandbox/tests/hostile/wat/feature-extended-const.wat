@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; Arithmetic before anything runs.
+(global i32 (i32.add (i32.const 1) (i32.const 2)))

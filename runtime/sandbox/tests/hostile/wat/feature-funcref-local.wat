@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; A function as a value.
+(func (local funcref))

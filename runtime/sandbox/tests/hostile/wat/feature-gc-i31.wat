@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; A number as a reference.
+(func (drop (ref.i31 (i32.const 1))))

@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; A heap of the host's.
+(type (struct (field i32)))

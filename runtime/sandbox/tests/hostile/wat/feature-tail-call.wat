@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; A loop without a loop: recursion that takes no stack.
+(func $f return_call $f)

@@ -1,0 +1,4 @@
+;; expect: module-import-type
+;; says: (global)
+;; A number under the name of a function.
+(import "dunlin" "metric" (global f64))

@@ -1,0 +1,4 @@
+;; expect: module-import-foreign
+;; says: ""
+;; Names may be empty.
+(import "" "" (func))

@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; More pages than 32 bits can address.
+(memory (export "memory") 65537)

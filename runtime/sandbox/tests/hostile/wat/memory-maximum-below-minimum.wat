@@ -1,0 +1,3 @@
+;; expect: module-invalid
+;; It ends before it begins.
+(memory (export "memory") 2 1)

@@ -1,0 +1,3 @@
+;; expect: model-stack
+;; It calls itself before the first inference.
+(func $f (export "_initialize") (call $f))

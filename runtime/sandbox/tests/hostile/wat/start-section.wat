@@ -1,0 +1,5 @@
+;; expect: module-start-section
+;; says: ("sneak")
+;; Code that would run on its own.
+(func $sneak)
+(start $sneak)
