@@ -16,6 +16,7 @@ use wasmparser::{
 };
 
 use crate::admission::AdmissionError;
+use crate::shape::Shape;
 use crate::surface::Surface;
 use crate::work::{self, Body, Obstacle, Proof, Work};
 use crate::{bounds, names, simd};
@@ -136,6 +137,8 @@ struct Survey<'a> {
     segment_bytes: Vec<u64>,
     /// The highest level so far, and the function that needs it; `None` for a global.
     simd: (Simd, Option<u32>),
+    /// Blocks times locals of the functions so far.
+    merges: u64,
     /// What each function does.
     bodies: Vec<Result<Body, Obstacle>>,
     custom_sections: Vec<(String, u64)>,
@@ -156,6 +159,7 @@ impl<'a> Survey<'a> {
             data_bytes: 0,
             segment_bytes: Vec::new(),
             simd: (Simd::None, None),
+            merges: 0,
             bodies: Vec::new(),
             custom_sections: Vec::new(),
             segments: Vec::new(),
@@ -284,13 +288,18 @@ impl<'a> Survey<'a> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(broken)?;
         let mut operators = OperatorsReader::new(reader);
-        let mut proof = Proof::default();
+        let (mut proof, mut shape) = (Proof::default(), Shape::default());
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(broken)?;
+            shape.operator(&operator, place)?;
             validator.op(offset, &operator).map_err(broken)?;
             self.need(simd::of_operator(&operator), Some(index));
             proof.operator(&operator);
         }
+        let merges = shape.merges(u64::from(validator.len_locals()));
+        bounds::MERGES.check(merges, place)?;
+        self.merges += merges;
+        bounds::ALL_MERGES.check(self.merges, String::new)?;
         self.bodies.push(proof.finish());
         operators.finish().map_err(broken)?;
         self.allocations = validator.into_allocations();

@@ -44,6 +44,7 @@ mod names;
 mod native;
 mod output;
 mod region;
+mod shape;
 mod simd;
 mod speech;
 mod surface;

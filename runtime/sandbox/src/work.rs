@@ -39,9 +39,6 @@ const CALL: u64 = 8;
 /// What a division or a root costs.
 const DIVISION: u64 = 8;
 
-/// The most loops around one another; a kernel has fewer than 16.
-const MAX_LOOPS: usize = 64;
-
 /// How much one call of any export can do at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -83,8 +80,6 @@ pub(crate) enum Obstacle {
     Counter,
     /// A branch back that is not the end of a counted loop.
     Branch,
-    /// Too many loops around one another.
-    Depth,
     /// A call of a host function.
     Host,
     /// A function that may call itself.
@@ -99,7 +94,6 @@ impl fmt::Display for Obstacle {
             Obstacle::Trips => "a loop does not count down from a constant",
             Obstacle::Counter => "the counter of a loop is written in the loop",
             Obstacle::Branch => "a branch leads back into a loop",
-            Obstacle::Depth => return write!(f, "more than {MAX_LOOPS} loops are nested"),
             Obstacle::Host => "it calls the host",
             Obstacle::Recursion => "it may call itself",
             Obstacle::Operator(name) => return write!(f, "it has the instruction {name}"),
@@ -329,9 +323,6 @@ impl Proof {
         };
         if kind != BlockType::Empty {
             return Err(Obstacle::Trips);
-        }
-        if self.outer.len() == MAX_LOOPS {
-            return Err(Obstacle::Depth);
         }
         // Counting down from 0 goes round once.
         let trips = if trips == 0 { 1 << 32 } else { u64::from(trips) };

@@ -1,5 +1,5 @@
 ;; expect: model-deadline
-;; Thirty functions, each of which calls the one before four times: 4^30 calls, proven to end.
+;; Thirty functions, each of which calls the next one four times: 4^30 calls, proven to end.
 ;; times 30: (func $f{i} call $g{i} call $g{i} call $g{i} call $g{i})
 (func $g0 call $f1)
 (func $g1 call $f2)

@@ -1,0 +1,23 @@
+;; expect: module-too-large
+;; says: 4500000 blocks times locals of all functions
+;; Five functions, each of which keeps within the bound of one.
+(func (param i32)
+;; times 999: (local i32)
+;; times 900: (loop (br_if 0 (local.get 0))) 
+)
+(func (param i32)
+;; times 999: (local i32)
+;; times 900: (loop (br_if 0 (local.get 0))) 
+)
+(func (param i32)
+;; times 999: (local i32)
+;; times 900: (loop (br_if 0 (local.get 0))) 
+)
+(func (param i32)
+;; times 999: (local i32)
+;; times 900: (loop (br_if 0 (local.get 0))) 
+)
+(func (param i32)
+;; times 999: (local i32)
+;; times 900: (loop (br_if 0 (local.get 0))) 
+)
