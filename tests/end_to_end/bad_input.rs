@@ -4,7 +4,7 @@ use crate::world::{Device, Process, World, digits, eventually, free_port, ok, re
 
 #[test]
 fn a_file_that_is_not_webassembly_is_refused() {
-    for verb in ["inspect", "bench"] {
+    for verb in ["inspect", "validate", "bench"] {
         refused(&[verb, &digits("digits.onnx")], 3, "module-not-wasm");
     }
 }
@@ -222,6 +222,7 @@ fn every_verb_explains_itself_with_examples() {
         "enroll",
         "compile",
         "inspect",
+        "validate",
         "run",
         "bench",
         "release",

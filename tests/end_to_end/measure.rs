@@ -48,6 +48,35 @@ fn every_layer_is_measured_without_compiling_again() {
 }
 
 #[test]
+fn a_module_is_validated_as_a_device_would_and_told_which_way_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let wasm = path("d.wasm");
+    ok(&["compile", &digits("digits.onnx"), "-o", &wasm]);
+    let free = json(&["validate", &wasm, "--json"]);
+    assert_eq!((&free["interruption_checks"], &free["status"]), (&false.into(), &0.into()), "{free}");
+    let least = free["least_deadline_us"].as_u64().unwrap();
+    let held = json(&["validate", &wasm, "--deadline-us", &(least - 1).to_string(), "--json"]);
+    assert_eq!(held["interruption_checks"], true, "{held}");
+    assert_eq!(held["operators_max"], free["operators_max"]);
+    let text = ok(&["validate", &wasm]);
+    assert!(text.contains("without checks: at most") && text.contains("operators, proven"), "{text}");
+
+    let device = path("agent.toml");
+    let config = "fleet = \"f\"\ndevice = \"d\"\n[broker]\nurl = \"mqtt://localhost\"\n[limits]\n";
+    std::fs::write(&device, format!("{config}deadline_us = 1\n")).unwrap();
+    let held = json(&["validate", &wasm, "--limits", &device, "--json"]);
+    assert_eq!((&held["interruption_checks"], &held["deadline_us"]), (&true.into(), &1.into()), "{held}");
+    std::fs::write(&device, format!("{config}memory_bytes = 65536\n")).unwrap();
+    let message = refused(&["validate", &wasm, "--limits", &device], 3, "module-over-limit");
+    assert!(message.contains("the limit is 65536"), "{message}");
+
+    std::fs::write(path("c.wasm"), counter()).unwrap();
+    let counter = json(&["validate", &path("c.wasm"), "--json"]);
+    assert_eq!(counter["sha256"].as_str().map(str::len), Some(64));
+}
+
+#[test]
 fn a_module_without_layers_is_measured_as_a_whole_only() {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("c.wasm").display().to_string();

@@ -292,8 +292,7 @@ impl Config {
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         file::check_config(path)?;
-        let text = file::read_text(path)?;
-        let mut config = Config::parse(&text).map_err(|error| error.in_file(path))?;
+        let mut config = Config::read(path)?;
         let folder = file::folder_of(path)?;
         let Config { state_dir, root_file, enrolment_file, key_file, broker, api, .. } = &mut config;
         let places = [state_dir, root_file, enrolment_file, key_file];
@@ -314,6 +313,15 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// Reads and checks a file as it is, without looking at any other file: for somebody who only wants to
+    /// know what it says.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        Config::parse(&file::read_text(path)?).map_err(|error| error.in_file(path))
     }
 
     /// Parses and checks the text of a file, without looking at any other file.

@@ -39,7 +39,7 @@ const PROBATION_S: u32 = 600;
 const PROBATION_FAILURES: u32 = 3;
 
 /// The default deadline of a call, in microseconds.
-const DEADLINE_US: u64 = 1_000_000;
+pub const DEADLINE_US: u64 = 1_000_000;
 
 /// Memory that a module may add to what it starts with, where it does not say itself: 16 MiB.
 const GROWTH_BYTES: u64 = 16 << 20;

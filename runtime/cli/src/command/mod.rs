@@ -20,6 +20,7 @@ mod root;
 mod run;
 mod sign;
 mod tail;
+mod validate;
 mod verify;
 
 use std::future::Future;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Enroll(enroll::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
+    Validate(validate::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
     Eval(eval::Arguments),
@@ -80,6 +82,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Enroll(arguments) => enroll::run(arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
