@@ -99,6 +99,7 @@ fn the_clock_is_read_in_shells_only() {
     only_in(
         "Instant::now",
         &[
+            "examples/embedded-host/src/",
             "runtime/agent/src/",
             "runtime/cli/src/",
             "runtime/compiler/examples/",
@@ -118,6 +119,7 @@ fn files_are_touched_in_shells_only() {
         only_in(
             word,
             &[
+                "examples/embedded-host/src/",
                 "runtime/agent/examples/",
                 "runtime/agent/src/",
                 "runtime/cli/src/",
@@ -140,6 +142,7 @@ fn local_files_are_trusted_by_the_operator_only() {
     only_in(
         "trust_local",
         &[
+            "examples/embedded-host/src/",
             "runtime/core/src/artifact.rs",
             "runtime/cli/src/",
             "runtime/fleet/src/run.rs",
