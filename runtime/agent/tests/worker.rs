@@ -178,6 +178,57 @@ async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     device.load(good()).await.unwrap();
 }
 
+/// The memory that a process alone takes, with its share of what it shares, in bytes.
+fn proportional_bytes(pid: rustix::process::Pid) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// A model that adds up 16 MiB of weights, in pages of their own.
+fn weighty(weights: usize) -> Vec<u8> {
+    let pages = weights / 65_536 + 4;
+    let data = "\\01\\02\\03\\04".repeat(weights / 4);
+    let text = format!(
+        r#"(module (memory (export "memory") {pages}) (data (i32.const 196608) "{data}")
+          (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+          (func (export "dunlin_output") (param i32) (result i32) (i32.const 66560))
+          (func (export "dunlin_infer") (param $n i32) (result i32) (local $i i32) (local $sum i32)
+            (loop $next
+              (local.set $sum (i32.add (local.get $sum) (i32.load offset=196608 (local.get $i))))
+              (local.set $i (i32.add (local.get $i) (i32.const 4)))
+              (br_if $next (i32.lt_u (local.get $i) (i32.const {weights}))))
+            (f32.store (i32.const 66560) (f32.convert_i32_u (i32.shr_u (local.get $sum) (i32.const 20))))
+            (f32.store (i32.const 66564) (f32.const 0))
+            (i32.const 0)))"#
+    );
+    support::with_card(wat::parse_str(text).unwrap(), &card(1))
+}
+
+/// Weights are in memory once, however many instances run on them: they are mapped from the sealed file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_takes_its_weights_once() {
+    const WEIGHTS: usize = 16 << 20;
+    let device = Device::start(COMPILE).await;
+    let card = card(1);
+    // The program's own pages are in memory after the first model.
+    device.serve("0", 1.0, "").await;
+    assert_eq!(device.infer(1.0).0, 200);
+    let mut heavy = release("adder", "1", &card, weighty(WEIGHTS));
+    heavy.document.limits.memory_bytes = 64 << 20;
+    heavy.document.limits.deadline_us = 10_000_000;
+    let (model, digest) = (heavy.model.clone(), heavy.release);
+    let worker = worker_at(device.address);
+    let before = proportional_bytes(worker);
+    device.load(heavy).await.unwrap();
+    device.worker.activate(model, digest).await.unwrap();
+    assert_eq!(device.infer(1.0).0, 200);
+    let grown = proportional_bytes(worker) - before;
+    eprintln!("weights of {WEIGHTS} bytes: the worker grew by {grown}");
+    assert!(grown >= WEIGHTS as u64, "the sum read them all: {grown}");
+    assert!(grown <= WEIGHTS as u64 + (2 << 20) + 4 * 65_536, "{grown} bytes for weights of {WEIGHTS}");
+}
+
 /// A function that a compiler works on for long: thousands of values that live at once.
 fn bomb(functions: usize) -> Vec<u8> {
     let mut body = String::new();
