@@ -146,6 +146,15 @@ pub struct Limits {
     /// Requests that may wait for one model; more are answered with 503.
     #[serde(deserialize_with = "bounded::<_, u32, 1, 65_536>")]
     pub queue_requests: u32,
+    /// Instances of a model without state: as many calls of it run at the same time.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 64>")]
+    pub instances: u32,
+    /// Streams of a model of state `stream` that may be open at a time, each with an instance.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 4_096>")]
+    pub streams: u32,
+    /// A stream that nothing came for in this time is given up.
+    #[serde(deserialize_with = "bounded::<_, u32, 1, 86_400>")]
+    pub stream_idle_s: u32,
     /// Memory to compile one release, beside what its own limits grant it.
     #[serde(deserialize_with = "bounded::<_, u64, 67_108_864, 68_719_476_736>")]
     pub compile_memory_bytes: u64,
@@ -160,6 +169,9 @@ impl Default for Limits {
             memory_bytes: 1 << 32,
             deadline_us: 60_000_000,
             queue_requests: 64,
+            instances: 1,
+            streams: 16,
+            stream_idle_s: 300,
             compile_memory_bytes: 1 << 30,
             compile_s: 120,
         }
@@ -407,6 +419,9 @@ impl Config {
             memory_bytes: self.limits.memory_bytes,
             deadline_us: self.limits.deadline_us,
             queue_requests: usize::try_from(self.limits.queue_requests).unwrap_or(usize::MAX),
+            instances: usize::try_from(self.limits.instances).unwrap_or(usize::MAX),
+            streams: usize::try_from(self.limits.streams).unwrap_or(usize::MAX),
+            stream_idle_ms: u64::from(self.limits.stream_idle_s) * 1000,
         }
     }
 

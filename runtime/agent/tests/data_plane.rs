@@ -6,17 +6,17 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dunlin_abi::{DType, State};
 use dunlin_agent::data::{
-    DataError, DataPlane, Infer, Inferred, Interval, Observation, Phase, Policy, Tensor,
+    DataError, DataPlane, Infer, Inferred, Interval, Observation, Phase, Policy, Sequence, SequenceId, Tensor,
 };
 use dunlin_agent::worker::{Flight, build_here};
 use dunlin_core::code::Coded as _;
 use dunlin_core::drift::{Baseline, DriftState};
 use dunlin_core::golden::{Golden, GoldenVector};
-use support::{POLICY, card, data_plane, module, prepare, release, serve};
+use support::{POLICY, card, data_plane, module, prepare, release, serve, serve_stream};
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -29,7 +29,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn ask(model: &str, values: &[f32]) -> Infer {
     let samples = u32::try_from(values.len() / 2).unwrap();
     let input = Tensor { name: "x".into(), dtype: DType::F32, shape: vec![samples, 2], bytes: bytes(values) };
-    Infer { model: model.parse().unwrap(), inputs: vec![input] }
+    Infer { model: model.parse().unwrap(), inputs: vec![input], sequence: None }
 }
 
 fn values(answer: Result<Inferred, DataError>) -> Vec<f32> {
@@ -70,7 +70,7 @@ async fn a_prepared_release_answers_after_it_was_activated() {
     data.activate(model.clone(), digest).await.unwrap();
     assert_eq!(prepare(&data, good).await.unwrap(), prepared, "what serves is prepared");
     assert_eq!(values(data.infer(ask("adder", &[1.0, 2.0])).await), [1.5, 2.5]);
-    assert_eq!(data.list().await.unwrap()[0].serves, Some(digest));
+    assert_eq!(data.list()[0].serves, Some(digest));
     data.stop(model).await.unwrap();
     assert_eq!(code(&data.infer(ask("adder", &[1.0, 2.0])).await.unwrap_err()), "model-not-ready");
 }
@@ -190,6 +190,134 @@ async fn a_full_queue_refuses_at_once_and_says_so() {
     assert!((3..=5).contains(&busy), "{codes:?}");
     assert!(codes.iter().all(|code| ["model-busy", "model-deadline"].contains(code)), "{codes:?}");
     assert_eq!(active(&data).await.counters.rejections["model-busy"], u64::try_from(busy).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_requests_run_at_the_same_time_on_two_instances_and_count_as_one_release() {
+    let data = DataPlane::start(Policy { instances: 2, ..POLICY }, Flight::default()).unwrap();
+    let card = card(4);
+    let mut slow = release("moody", "1", &card, module(&card, 0.0, MOODY));
+    slow.document.limits.deadline_us = 1_000_000;
+    let (model, digest) = (slow.model.clone(), slow.release);
+    let prepared = prepare(&data, slow).await.unwrap();
+    assert_eq!(prepared.memory_bytes, 2 * 3 * 65_536, "the sum");
+    data.activate(model, digest).await.unwrap();
+    let ask_for = |values: [f32; 2]| {
+        let data = data.clone();
+        tokio::spawn(async move { data.infer(ask("moody", &values)).await })
+    };
+    // Each runs until its deadline; one after the other would take two of them.
+    let started = Instant::now();
+    let (first, second) = (ask_for([3.0, 0.0]), ask_for([3.0, 0.0]));
+    for slow in [first, second] {
+        assert_eq!(slow.await.unwrap().unwrap_err().code().id, "model-deadline");
+    }
+    assert!(started.elapsed() < Duration::from_millis(1_800), "{:?}", started.elapsed());
+    // One that is slow does not hold up the other.
+    let slow = ask_for([3.0, 0.0]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for value in 10..20u8 {
+        let answer = data.infer(ask("moody", &[f32::from(value), 0.0])).await;
+        assert_eq!(values(answer), [f32::from(value), 0.0]);
+    }
+    assert!(!slow.is_finished());
+    assert_eq!(slow.await.unwrap().unwrap_err().code().id, "model-deadline");
+    let observed = active(&data).await;
+    assert_eq!((observed.counters.failures["model-deadline"], observed.counters.inferences), (3, 10));
+    // The new instance is made after the answer.
+    while active(&data).await.restarts < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(active(&data).await.memory_bytes, 2 * 3 * 65_536);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_of_many_instances_do_not_mix() {
+    let data = DataPlane::start(Policy { instances: 4, ..POLICY }, Flight::default()).unwrap();
+    serve(&data, "adder", "1", &card(4), 1.0, "").await;
+    let clients: Vec<_> = (0..8u8)
+        .map(|client| {
+            let data = data.clone();
+            tokio::spawn(async move {
+                for round in 0..250u16 {
+                    let given = [f32::from(client), f32::from(round)];
+                    let wanted = given.map(|value| value + 1.0);
+                    assert_eq!(values(data.infer(ask("adder", &given)).await), wanted);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let observed = active(&data).await;
+    assert_eq!((observed.counters.inferences, observed.latency.count), (2000, 2000));
+    assert_eq!((observed.requests.answered, observed.requests.calls), (2000, 2000));
+}
+
+/// A request of stream `id`.
+fn part(id: u64, start: bool, end: bool, value: f32) -> Infer {
+    let sequence = Some(Sequence { id: SequenceId::Number(id), start, end });
+    Infer { sequence, ..ask("sum", &[value, 0.0]) }
+}
+
+#[tokio::test]
+async fn each_stream_is_remembered_by_itself_and_lost_aloud() {
+    let data = DataPlane::start(Policy { streams: 2, ..POLICY }, Flight::default()).unwrap();
+    serve_stream(&data, "sum", "1").await;
+    let next = async |part| data.infer(part).await.map(|answer| floats(&answer.outputs[0].bytes)[0]);
+    let lost = async |part| code(&data.infer(part).await.unwrap_err());
+    assert_eq!(lost(part(1, false, false, 5.0)).await, "sequence-lost");
+    assert_eq!(code(&data.infer(ask("sum", &[5.0, 0.0])).await.unwrap_err()), "sequence-missing");
+    // Two streams, interleaved.
+    assert_eq!(next(part(1, true, false, 5.0)).await, Ok(5.0));
+    assert_eq!(next(part(2, true, false, 100.0)).await, Ok(100.0));
+    assert_eq!(next(part(1, false, false, 6.0)).await, Ok(11.0));
+    assert_eq!(next(part(2, false, false, 200.0)).await, Ok(300.0));
+    assert_eq!(active(&data).await.memory_bytes, 2 * 3 * 65_536);
+    assert_eq!(lost(part(3, true, false, 5.0)).await, "sequences-full");
+    // A start forgets, an end makes room.
+    assert_eq!(next(part(1, true, false, 7.0)).await, Ok(7.0));
+    assert_eq!(next(part(2, false, true, 10.0)).await, Ok(310.0));
+    assert_eq!(lost(part(2, false, false, 5.0)).await, "sequence-lost");
+    assert_eq!(next(part(3, true, false, 5.0)).await, Ok(5.0));
+    // A status is an answer of a sound instance; a trap is not.
+    assert_eq!(lost(part(1, false, false, 1.0)).await, "model-status");
+    assert_eq!(next(part(1, false, false, 3.0)).await, Ok(10.0));
+    assert_eq!(lost(part(1, false, false, 2.0)).await, "model-trap");
+    let error = data.infer(part(1, false, false, 3.0)).await.unwrap_err();
+    assert!(error.to_string().contains("failed in an earlier request"), "{error}");
+    assert_eq!(next(part(3, false, false, 4.0)).await, Ok(9.0), "another stream has lost nothing");
+    let observed = active(&data).await;
+    assert_eq!((observed.restarts, observed.memory_bytes), (1, 3 * 65_536));
+    assert_eq!(observed.counters.rejections["sequence-lost"], 3);
+    // A switch of release ends them all.
+    serve_stream(&data, "sum", "2").await;
+    let error = data.infer(part(3, false, false, 3.0)).await.unwrap_err();
+    assert_eq!(code(&error), "sequence-lost");
+    assert!(error.to_string().contains("switch of release"), "{error}");
+    // A request that does not fit the model is no part of a stream.
+    assert_eq!(lost(part(3, true, false, f32::NAN)).await, "input-not-finite");
+    assert_eq!(lost(part(3, false, false, 3.0)).await, "sequence-lost");
+
+    serve(&data, "adder", "1", &card(4), 1.0, "").await;
+    let sequence = part(1, true, false, 0.0).sequence;
+    let refused = data.infer(Infer { sequence, ..ask("adder", &[1.0, 2.0]) }).await.unwrap_err();
+    assert_eq!(code(&refused), "sequence-stateless");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_idle_is_given_up_with_its_memory() {
+    let data = DataPlane::start(Policy { stream_idle_ms: 100, ..POLICY }, Flight::default()).unwrap();
+    serve_stream(&data, "sum", "1").await;
+    data.infer(part(1, true, false, 5.0)).await.unwrap();
+    assert_eq!(active(&data).await.memory_bytes, 3 * 65_536);
+    while active(&data).await.memory_bytes > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let error = data.infer(part(1, false, false, 5.0)).await.unwrap_err();
+    assert_eq!(code(&error), "sequence-lost");
+    assert!(error.to_string().contains("nothing came"), "{error}");
 }
 
 #[tokio::test]

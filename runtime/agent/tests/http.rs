@@ -15,7 +15,9 @@ use dunlin_agent::data::DataPlane;
 use dunlin_core::Digest;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
-use support::{Answer, card, data_plane, get, input, post, post_bytes, raw, read_answer, serve};
+use support::{
+    Answer, card, data_plane, get, input, post, post_bytes, raw, read_answer, serve, serve_stream,
+};
 
 const INFER: &str = "/v2/models/adder/infer";
 
@@ -210,6 +212,36 @@ fn statistics_count_requests_samples_and_calls() {
         assert_eq!(get(at, same).json()["model_stats"][0], stats, "{same}");
     }
     assert_eq!(get(at, "/v2/models/other/stats").error(), (404, "model-unknown".into()));
+}
+
+#[test]
+fn a_stream_model_is_asked_by_sequences() {
+    let served = Served::adder();
+    let at = served.address();
+    served.runtime.block_on(serve_stream(&served.data, "sum", "1"));
+    let ask = |model: &str, parameters: &str, x: u8| {
+        let body = input("[1,2]", &format!("[{x},0]"));
+        let body = body.replacen('{', &format!(r#"{{"parameters":{{{parameters}}},"#), 1);
+        post(at, &format!("/v2/models/{model}/infer"), &body)
+    };
+    let sum = |parameters: &str, x| ask("sum", parameters, x).json()["outputs"][0]["data"][0].clone();
+    assert_eq!(sum(r#""sequence_id":42,"sequence_start":true"#, 5), 5.0);
+    assert_eq!(sum(r#""sequence_id":"42","sequence_start":true"#, 100), 100.0, "a number is no text");
+    assert_eq!(sum(r#""sequence_id":42"#, 6), 11.0);
+    assert_eq!(sum(r#""sequence_id":"42","sequence_end":true"#, 7), 107.0);
+    assert_eq!(ask("sum", r#""sequence_id":"42""#, 7).error(), (409, "sequence-lost".into()));
+    assert_eq!(ask("sum", "", 7).error(), (400, "sequence-missing".into()));
+    assert_eq!(ask("sum", r#""sequence_id":0"#, 7).error(), (400, "sequence-missing".into()));
+    assert_eq!(ask("sum", r#""sequence_start":true"#, 7).error(), (400, "request-json".into()));
+    assert_eq!(ask("adder", r#""sequence_id":42"#, 7).error(), (400, "sequence-stateless".into()));
+    for number in 1..16 {
+        ask("sum", &format!(r#""sequence_id":{number},"sequence_start":true"#), 5);
+    }
+    let full = ask("sum", r#""sequence_id":16,"sequence_start":true"#, 5);
+    assert_eq!(full.error(), (503, "sequences-full".into()));
+    assert!(full.head.to_ascii_lowercase().contains("retry-after"), "{}", full.head);
+    let extensions = get(at, "/v2").json()["extensions"].clone();
+    assert!(extensions.as_array().unwrap().contains(&json!("sequence(string_id)")), "{extensions}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, Value};
 
 use super::error::ApiError;
 use super::{datatype, elements};
-use crate::data::Tensor;
+use crate::data::{MAX_SEQUENCE_ID_BYTES, Sequence, SequenceId, Tensor};
 
 /// A request, understood.
 #[derive(Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub(super) struct Request {
     pub outputs: Option<Vec<Wanted>>,
     /// Whether outputs that the request does not name are wanted in binary.
     pub binary: bool,
+    /// Its place in a stream, if it names one.
+    pub sequence: Option<Sequence>,
 }
 
 /// An output that a request names.
@@ -78,7 +80,7 @@ pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, A
         })?,
     };
     let body: Body<'_> = serde_json::from_slice(json).map_err(|error| ApiError::Json(error.to_string()))?;
-    let by_default = flag(body.parameters.as_ref(), "binary_data_output")?;
+    let (by_default, sequence) = of_request(body.parameters)?;
     let mut inputs = Vec::with_capacity(body.inputs.len());
     for input in body.inputs {
         inputs.push(tensor(input, &mut binary)?);
@@ -104,7 +106,50 @@ pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, A
         inputs,
         outputs: Some(outputs).filter(|it| !it.is_empty()),
         binary: by_default,
+        sequence,
     })
+}
+
+/// The parameters of a request: whether outputs are wanted in binary, and its place in a stream.
+fn of_request(parameters: Option<Parameters>) -> Result<(bool, Option<Sequence>), ApiError> {
+    let (mut binary, mut id, mut start, mut end) = (false, None, false, false);
+    for (name, value) in parameters.into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("binary_data_output", Value::Bool(value)) => binary = value,
+            ("sequence_start", Value::Bool(value)) => start = value,
+            ("sequence_end", Value::Bool(value)) => end = value,
+            ("sequence_id", value) => id = sequence_id(value)?,
+            _ => return Err(unsupported(&name)),
+        }
+    }
+    match id {
+        Some(id) => Ok((binary, Some(Sequence { id, start, end }))),
+        None if start || end => {
+            Err(ApiError::Json("sequence_start and sequence_end want a sequence_id beside them".into()))
+        }
+        None => Ok((binary, None)),
+    }
+}
+
+/// The name of a stream; 0 and the empty text stand for none.
+fn sequence_id(value: Value) -> Result<Option<SequenceId>, ApiError> {
+    match value {
+        Value::Number(number) => match number.as_u64() {
+            Some(0) => Ok(None),
+            Some(number) => Ok(Some(SequenceId::Number(number))),
+            None => Err(bad_sequence_id()),
+        },
+        Value::String(text) if text.len() <= MAX_SEQUENCE_ID_BYTES => {
+            Ok(Some(SequenceId::Text(text)).filter(|id| *id != SequenceId::Text(String::new())))
+        }
+        _ => Err(bad_sequence_id()),
+    }
+}
+
+fn bad_sequence_id() -> ApiError {
+    ApiError::Json(format!(
+        "sequence_id wants a whole number of 64 bits, or a text of at most {MAX_SEQUENCE_ID_BYTES} bytes"
+    ))
 }
 
 /// The value of the one parameter that may be here; false where it is not.
@@ -201,10 +246,47 @@ mod tests {
         let request = parse(text, None).unwrap();
         let input = Tensor { name: "x".into(), dtype: DType::U8, shape: vec![1, 2], bytes: vec![1, 2] };
         let outputs = Some(vec![Wanted { name: "y".into(), binary: false }]);
-        let wanted = Request { id: Some("7".into()), inputs: vec![input], outputs, binary: false };
+        let id = Some("7".into());
+        let wanted = Request { id, inputs: vec![input], outputs, binary: false, sequence: None };
         assert_eq!(request, wanted);
         let all = parse(br#"{"inputs":[],"outputs":[]}"#, None).unwrap();
         assert_eq!(all.outputs, None);
+    }
+
+    #[test]
+    fn a_request_may_name_its_stream() {
+        let read = |parameters: &str| {
+            let json = format!(r#"{{"inputs":[],"parameters":{{{parameters}}}}}"#);
+            parse(json.as_bytes(), None).map(|request| request.sequence)
+        };
+        let number = |id, start, end| Some(Sequence { id: SequenceId::Number(id), start, end });
+        assert_eq!(
+            read(r#""sequence_id":42,"sequence_start":true,"sequence_end":false"#).unwrap(),
+            number(42, true, false)
+        );
+        assert_eq!(
+            read(r#""sequence_end":true,"sequence_id":18446744073709551615"#).unwrap(),
+            number(u64::MAX, false, true)
+        );
+        let text = Some(Sequence { id: SequenceId::Text("42".into()), start: false, end: false });
+        assert_eq!(read(r#""sequence_id":"42""#).unwrap(), text);
+        // As Triton has it: no stream.
+        for none in ["", r#""sequence_id":0"#, r#""sequence_id":"","sequence_start":false"#] {
+            assert_eq!(read(none).unwrap(), None, "{none}");
+        }
+        let long = format!(r#""sequence_id":"{}""#, "x".repeat(129));
+        for bad in [
+            r#""sequence_id":-1"#,
+            r#""sequence_id":1.5"#,
+            r#""sequence_id":true"#,
+            r#""sequence_id":null"#,
+            &long,
+            r#""sequence_id":1,"sequence_start":1"#,
+            r#""sequence_start":true"#,
+            r#""sequence_id":0,"sequence_end":true"#,
+        ] {
+            assert_eq!(read(bad).unwrap_err().code().id, "request-json", "{bad}");
+        }
     }
 
     /// A body with the bytes behind its JSON.
@@ -262,7 +344,7 @@ mod tests {
             ("{".to_string(), "request-json"),
             ("{}".to_string(), "request-json"),
             (r#"{"inputs":[],"priority":1}"#.to_string(), "request-json"),
-            (r#"{"inputs":[],"parameters":{"sequence_id":1}}"#.to_string(), "request-json"),
+            (r#"{"inputs":[],"parameters":{"priority":1}}"#.to_string(), "request-json"),
             (r#"{"inputs":[],"parameters":{"binary_data_output":1}}"#.to_string(), "request-json"),
             (input(r#""shape":[1],"datatype":"FP32","data":[NaN]"#), "request-json"),
             (input(r#""shape":[-1],"datatype":"FP32","data":[1]"#), "request-json"),

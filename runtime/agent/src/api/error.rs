@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use dunlin_core::code::{self, Code, Coded};
 use serde::Serialize;
 
-use crate::data::DataError;
+use crate::data::{DataError, SequenceError};
 
 /// A request that is not answered with tensors.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -131,6 +131,11 @@ fn data_status(error: &DataError) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         DataError::Input(_) => StatusCode::BAD_REQUEST,
+        DataError::Sequence(error) => match error {
+            SequenceError::Missing | SequenceError::Stateless => StatusCode::BAD_REQUEST,
+            SequenceError::Lost { .. } => StatusCode::CONFLICT,
+            SequenceError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        },
         DataError::Model { code, .. } if *code == code::model::DEADLINE => StatusCode::GATEWAY_TIMEOUT,
         DataError::Model { .. } | DataError::NotPrepared { .. } | DataError::Contract(_) => {
             StatusCode::INTERNAL_SERVER_ERROR

@@ -24,7 +24,7 @@ pub(super) struct Ready {
 pub(super) struct Server {
     pub name: &'static str,
     pub version: &'static str,
-    pub extensions: [&'static str; 3],
+    pub extensions: [&'static str; 5],
     pub models: Vec<String>,
 }
 
@@ -138,12 +138,12 @@ struct TensorMetadata {
     meaning: Option<Meaning>,
 }
 
-impl From<Description> for Model {
-    fn from(description: Description) -> Model {
-        let card = description.card;
+impl From<&Description> for Model {
+    fn from(description: &Description) -> Model {
+        let card = description.card.clone();
         Model {
             name: description.model.to_string(),
-            versions: [description.version],
+            versions: [description.version.clone()],
             platform: "dunlin_wasm",
             inputs: card.inputs.into_iter().map(TensorMetadata::from).collect(),
             outputs: card.outputs.into_iter().map(TensorMetadata::from).collect(),

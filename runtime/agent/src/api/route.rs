@@ -1,5 +1,6 @@
 //! The paths of the API and what each does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
@@ -66,11 +67,17 @@ pub(super) fn router(
 }
 
 async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
-    let models = api.data.list().await?.into_iter().map(|known| known.model.to_string()).collect();
+    let models = api.data.list().into_iter().map(|known| known.model.to_string()).collect();
     Ok(Json(reply::Server {
         name: "dunlin",
         version: env!("CARGO_PKG_VERSION"),
-        extensions: ["binary_tensor_data", "model_repository", "statistics"],
+        extensions: [
+            "binary_tensor_data",
+            "model_repository",
+            "sequence",
+            "sequence(string_id)",
+            "statistics",
+        ],
         models,
     }))
 }
@@ -85,16 +92,16 @@ async fn live() -> Json<reply::Live> {
 }
 
 async fn ready(State(api): State<Api>) -> Result<Response, ApiError> {
-    let ready = api.data.list().await?.iter().any(|known| known.serves.is_some());
+    let ready = api.data.list().iter().any(|known| known.serves.is_some());
     Ok(readiness(ready))
 }
 
 async fn model(State(api): State<Api>, Path(model): Path<String>) -> Result<Json<reply::Model>, ApiError> {
-    Ok(Json(api.data.describe(&model).await?.into()))
+    Ok(Json(reply::Model::from(&*api.data.describe(&model)?)))
 }
 
 async fn model_ready(State(api): State<Api>, Path(model): Path<String>) -> Result<Response, ApiError> {
-    match api.data.describe(&model).await {
+    match api.data.describe(&model) {
         Ok(_) => Ok(readiness(true)),
         Err(DataError::NotReady(_)) => Ok(readiness(false)),
         Err(error) => Err(error.into()),
@@ -102,26 +109,26 @@ async fn model_ready(State(api): State<Api>, Path(model): Path<String>) -> Resul
 }
 
 /// The version that serves, if it is the one that is asked for.
-async fn served(api: &Api, model: &str, version: &str) -> Result<Description, ApiError> {
-    let description = api.data.describe(model).await?;
+fn served(api: &Api, model: &str, version: &str) -> Result<Arc<Description>, ApiError> {
+    let description = api.data.describe(model)?;
     if description.version == version {
         return Ok(description);
     }
-    Err(ApiError::Version { wanted: body::cut(version), serves: description.version })
+    Err(ApiError::Version { wanted: body::cut(version), serves: description.version.clone() })
 }
 
 async fn version(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<reply::Model>, ApiError> {
-    Ok(Json(served(&api, &model, &version).await?.into()))
+    Ok(Json(reply::Model::from(&*served(&api, &model, &version)?)))
 }
 
 async fn version_ready(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    match served(&api, &model, &version).await {
+    match served(&api, &model, &version) {
         Ok(_) => Ok(readiness(true)),
         Err(ApiError::Data(DataError::NotReady(_)) | ApiError::Version { .. }) => Ok(readiness(false)),
         Err(error) => Err(error),
@@ -133,7 +140,7 @@ async fn infer_version(
     Path((model, version)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let description = served(&api, &model, &version).await?;
+    let description = served(&api, &model, &version)?;
     infer_with(&api, description, request).await
 }
 
@@ -155,7 +162,7 @@ async fn statistics(
     State(api): State<Api>,
     Path(model): Path<String>,
 ) -> Result<Json<reply::Statistics>, ApiError> {
-    let release = api.data.describe(&model).await?.release;
+    let release = api.data.describe(&model)?.release;
     statistics_of(&api, |observation| observation.release == release).await
 }
 
@@ -163,7 +170,7 @@ async fn version_statistics(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<reply::Statistics>, ApiError> {
-    let release = served(&api, &model, &version).await?.release;
+    let release = served(&api, &model, &version)?.release;
     statistics_of(&api, |observation| observation.release == release).await
 }
 
@@ -172,10 +179,10 @@ async fn index(State(api): State<Api>, request: Request) -> Result<Json<Vec<repl
     let content = read(request, ENVELOPE_BYTES).await?;
     let only_ready = body::only_ready(&content)?;
     let mut rows = Vec::new();
-    for known in api.data.list().await? {
+    for known in api.data.list() {
         let name = known.model.to_string();
-        let row = match api.data.describe(&name).await {
-            Ok(description) => reply::Indexed::ready(name, description.version),
+        let row = match api.data.describe(&name) {
+            Ok(description) => reply::Indexed::ready(name, description.version.clone()),
             Err(_) => reply::Indexed::unavailable(name),
         };
         rows.push(row);
@@ -194,28 +201,33 @@ async fn infer(
     Path(model): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let description = api.data.describe(&model).await?;
+    let description = api.data.describe(&model)?;
     infer_with(&api, description, request).await
 }
 
-async fn infer_with(api: &Api, description: Description, request: Request) -> Result<Response, ApiError> {
+async fn infer_with(
+    api: &Api,
+    description: Arc<Description>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let json_bytes = json_bytes(request.headers())?;
     if json_bytes.is_none() {
         check_content_type(request.headers())?;
     }
     let most = body_bound(&description).min(api.max_body_bytes);
     let content = read(request, most).await?;
-    let body::Request { id, inputs, outputs, binary } = parse(content, json_bytes).await?;
+    let body::Request { id, inputs, outputs, binary, sequence } = parse(content, json_bytes).await?;
     for body::Wanted { name, .. } in outputs.iter().flatten() {
         let mut known = description.card.outputs.iter().map(|output| output.name.as_str());
         if !known.any(|known| known == name) {
             return Err(reply::unknown(name, description.card.outputs.iter().map(|output| &*output.name)));
         }
     }
-    let model = description.model.to_string();
-    let inferred = api.data.infer(Infer { model: description.model, inputs }).await?;
+    let model = description.model.clone();
+    let inferred = api.data.infer(Infer { model, inputs, sequence }).await?;
+    let model = description.model.as_str();
     let reply::Reply { body, json_bytes } =
-        reply::answer(&model, id.as_deref(), outputs.as_deref(), binary, &inferred)?;
+        reply::answer(model, id.as_deref(), outputs.as_deref(), binary, &inferred)?;
     let kind = if json_bytes.is_some() { "application/octet-stream" } else { "application/json" };
     let mut response = ([(CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
     if let Some(length) = json_bytes {

@@ -58,6 +58,8 @@ fn a_value_of_another_unit_or_range_is_an_error_that_says_what_was_wanted() {
         ("[api]\nlisten = 8500", "api.listen", "loopback"),
         ("[limits]\nmemory_bytes = \"1GiB\"", "limits.memory_bytes", "from 65536"),
         ("[limits]\ndeadline_us = 1.5", "limits.deadline_us", "from 1 to 60000000"),
+        ("[limits]\ninstances = 65", "limits.instances", "from 1 to 64"),
+        ("[limits]\nstreams = 0", "limits.streams", "from 1 to 4096"),
         ("[telemetry]\nreport_interval_s = 0", "telemetry.report_interval_s", "from 1 to 86400"),
     ] {
         let (line, found, problem) = error_of(&format!("{SMALL}{text}\n"));
@@ -226,6 +228,7 @@ fn every_part_of_the_agent_gets_its_settings() {
         (policy.memory_bytes, policy.deadline_us, policy.queue_requests),
         (268_435_456, 2_000_000, 64)
     );
+    assert_eq!((policy.instances, policy.streams, policy.stream_idle_ms), (2, 16, 300_000));
     let transfer = config.transfer();
     assert_eq!((transfer.window, transfer.chunk_timeout_ms), (8, 10_000));
     let api = Config::parse(SMALL).unwrap().api().unwrap();

@@ -143,7 +143,7 @@ fn lost_thread(error: tokio::task::JoinError) -> Failure {
 
 /// Stands for the device's own bounds in the compiled cache.
 fn limits(policy: Policy) -> Digest {
-    let Policy { memory_bytes, deadline_us, queue_requests: _ } = policy;
+    let Policy { memory_bytes, deadline_us, .. } = policy;
     let mut bytes = memory_bytes.to_le_bytes().to_vec();
     bytes.extend_from_slice(&deadline_us.to_le_bytes());
     Digest::of(&bytes)
@@ -189,6 +189,7 @@ fn of_data(error: &DataError) -> Failure {
         | DataError::NotPrepared { .. }
         | DataError::Contract(_)
         | DataError::Input(_)
+        | DataError::Sequence(_)
         | DataError::Model { .. } => Fault::Release,
     };
     Failure::new(fault, error)

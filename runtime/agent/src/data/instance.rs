@@ -1,12 +1,12 @@
-//! One instance of a model on a thread of its own.
+//! One thread of a model.
 //!
-//! The thread takes requests from a bounded queue, one at a time: check, call, check, count, answer,
-//! and only then look for drift. When the queue's other end is dropped it answers what is left and
-//! ends. After a call that leaves the instance unusable it makes a new one; while that fails, every
-//! request is answered with the failure, and tries again.
+//! It takes requests from the bounded queue of its release, one at a time: check, call, check, count,
+//! answer, and only then look for drift. When the queue is closed it answers what is left and ends. A call
+//! that leaves an instance unusable costs the instance: a model without state gets a new one, and while
+//! that fails, every request is answered with the failure, and tries again; a stream is lost, and its next
+//! request is told so.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dunlin_core::code::Coded as _;
@@ -15,163 +15,66 @@ use dunlin_core::drift::values;
 use dunlin_sandbox::{CallError, CompiledModel, Instance, validate_output};
 
 use super::input::{self, Batch};
-use super::message::{DataError, Description, Inferred, Interval, Observation, Phase, Prepared, Tensor};
-use super::plane::{Reply, spawn};
+use super::instances::{Instances, Way};
+use super::message::{DataError, Description, Inferred, Tensor};
+use super::queue::{Taken, Taker};
+use super::running::Job;
+use super::sequence::Sequence;
 use super::tally::{Shared, Watch};
 use crate::worker::Place;
 
-/// A request on its way to a model.
-pub(super) struct Job {
-    inputs: Vec<Tensor>,
-    received: Instant,
-    reply: Reply<Inferred>,
-}
-
-impl Job {
-    pub(super) fn new(inputs: Vec<Tensor>, reply: Reply<Inferred>) -> Job {
-        Job { inputs, received: Instant::now(), reply }
-    }
-
-    /// Who asked may have gone; then there is nobody to tell.
-    fn answer(self, result: Result<Inferred, DataError>) {
-        drop(self.reply.send(result));
-    }
-}
-
-/// The router's end of an instance.
-pub(super) struct Running {
-    description: Description,
-    prepared: Prepared,
-    queue: Option<SyncSender<Job>>,
-    queue_requests: usize,
-    tally: Shared,
-    thread: JoinHandle<()>,
-}
-
-/// What an instance is started with.
-pub(super) struct Start {
-    pub description: Description,
-    pub prepared: Prepared,
+/// What the thread works with.
+pub(super) struct Worker {
+    /// Its number among those of the release.
+    pub thread: usize,
+    pub description: Arc<Description>,
     pub model: CompiledModel,
-    pub instance: Instance,
-    pub place: Place,
-    pub contract: Contract,
-    pub tally: Shared,
-    pub queue_requests: usize,
-}
-
-impl Running {
-    /// Starts the thread.
-    pub(super) fn start(start: Start) -> Result<Running, DataError> {
-        let Start { description, prepared, model, instance, place, contract, tally, queue_requests } = start;
-        let (queue, jobs) = sync_channel(queue_requests.max(1));
-        let worker = Worker {
-            description: description.clone(),
-            model,
-            instance: Some(instance),
-            place,
-            contract,
-            tally: tally.clone(),
-        };
-        let thread = spawn(&format!("model-{}", description.model), move || worker.run(&jobs))?;
-        Ok(Running { description, prepared, queue: Some(queue), queue_requests, tally, thread })
-    }
-
-    pub(super) fn description(&self) -> &Description {
-        &self.description
-    }
-
-    pub(super) fn prepared(&self) -> Prepared {
-        self.prepared
-    }
-
-    /// Queues a request, or refuses it at once.
-    pub(super) fn accept(&self, job: Job) {
-        let model = || self.description.model.clone();
-        let Some(queue) = &self.queue else {
-            return job.answer(Err(DataError::NotReady(model())));
-        };
-        match queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => {
-                let error = DataError::Busy { model: model(), waiting: self.queue_requests };
-                self.tally.rejected(error.code());
-                job.answer(Err(error));
-            }
-            Err(TrySendError::Disconnected(job)) => {
-                job.answer(Err(DataError::Ended(format!("the thread of model {} has ended", model()))));
-            }
-        }
-    }
-
-    /// Takes no more; what is queued is still answered.
-    pub(super) fn end(&mut self) {
-        self.queue = None;
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    pub(super) fn observe(&self, phase: Phase, interval: Interval) -> Observation {
-        let mut tally = self.tally.lock();
-        Observation {
-            model: self.description.model.clone(),
-            release: self.description.release,
-            artifact: self.description.artifact,
-            version: self.description.version.clone(),
-            phase,
-            counters: tally.counters.clone(),
-            restarts: tally.restarts,
-            requests: tally.requests,
-            latency: tally.latency(interval),
-            memory_bytes: tally.memory_bytes,
-            drift: tally.drift(interval),
-            metrics: tally.metrics.clone(),
-            log: tally.lines(interval),
-            unheard: tally.unheard,
-        }
-    }
-}
-
-/// The thread's end.
-struct Worker {
-    description: Description,
-    model: CompiledModel,
-    /// `None` after a failure, until a new one could be made.
-    instance: Option<Instance>,
+    pub instances: Instances,
     /// Where it says that it is in a call.
-    place: Place,
-    contract: Contract,
-    tally: Shared,
+    pub place: Place,
+    pub contract: Arc<Contract>,
+    pub tally: Shared,
 }
 
 impl Worker {
-    fn run(mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
-            // Nobody waits for the answer any more: the caller hung up while it was queued.
-            if !job.reply.is_closed() {
-                self.serve(job);
+    pub(super) fn run(mut self, jobs: &Taker<Job>) {
+        loop {
+            match jobs.take(self.instances.patience()) {
+                Taken::Item(job) => {
+                    if !job.is_given_up() {
+                        self.serve(job);
+                    }
+                }
+                Taken::Nothing => {
+                    self.instances.tick();
+                    self.tally.lock().holds(self.thread, self.instances.memory_bytes());
+                }
+                Taken::End => return,
             }
         }
     }
 
-    fn serve(&mut self, mut job: Job) {
+    /// What is wrong with a request is the caller's fault until it is admitted.
+    fn admit(&mut self, job: &mut Job) -> Result<(Batch, Way), DataError> {
         let given = std::mem::take(&mut job.inputs);
-        let batch = match input::check(&self.contract, self.description.max_samples, given) {
-            Ok(batch) => batch,
+        let batch = input::check(&self.contract, self.description.max_samples, given)?;
+        Ok((batch, self.instances.admit(job.sequence.as_ref())?))
+    }
+
+    fn serve(&mut self, mut job: Job) {
+        let (batch, way) = match self.admit(&mut job) {
+            Ok(admitted) => admitted,
             Err(error) => {
                 self.tally.rejected(error.code());
-                return job.answer(Err(error.into()));
+                return job.answer(Err(error));
             }
         };
+        let sequence = job.sequence.take();
         let queued = job.received.elapsed();
         let started = Instant::now();
-        let result = self.call(&batch);
+        let result = self.call(&batch, way);
         let called = started.elapsed();
-        self.count(&batch, &result);
-        let now_unix_ms = u64::try_from(unix_ms()).unwrap_or(0);
-        self.tally.lock().ended(result.is_ok(), micros(queued), micros(called), now_unix_ms);
+        self.count(&batch, sequence.as_ref(), &result, (queued, called));
         match result {
             Ok(outputs) => {
                 let seen = self.tally.lock().watch.is_some().then(|| outputs.clone());
@@ -190,20 +93,15 @@ impl Worker {
                 // Counted and reported; a caller who repeats it shall not fill the log.
                 tracing::debug!(model = %self.description.model, code = error.code().id, %error, "an inference failed");
                 job.answer(Err(error));
-                self.recover();
             }
         }
+        self.settle(sequence.as_ref());
     }
 
     /// Runs all samples, in slices of `max_batch`.
-    fn call(&mut self, batch: &Batch) -> Result<Vec<Tensor>, DataError> {
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            empty => {
-                let made = self.place.during(|| self.model.instantiate());
-                empty.insert(made.map_err(|error| DataError::model(&error))?)
-            }
-        };
+    fn call(&mut self, batch: &Batch, way: Way) -> Result<Vec<Tensor>, DataError> {
+        let ready = self.instances.ready(way, &self.model, &self.place);
+        let instance = ready.map_err(|error| DataError::model(&error))?;
         let card = &self.description.card;
         instance.set_clock_ms(unix_ms());
         let mut outputs: Vec<Tensor> = Vec::with_capacity(card.outputs.len());
@@ -221,31 +119,39 @@ impl Worker {
         Ok(outputs)
     }
 
-    fn count(&mut self, batch: &Batch, result: &Result<Vec<Tensor>, DataError>) {
+    fn count(
+        &mut self,
+        batch: &Batch,
+        sequence: Option<&Sequence>,
+        result: &Result<Vec<Tensor>, DataError>,
+        (queued, called): (Duration, Duration),
+    ) {
+        let now_unix_ms = u64::try_from(unix_ms()).unwrap_or(0);
+        let memory_bytes = self.instances.memory_bytes();
         let mut tally = self.tally.lock();
+        tally.ended(result.is_ok(), micros(queued), micros(called), now_unix_ms);
         match result {
             Ok(_) => tally.counters.answered(batch.samples.into()),
             Err(error) => tally.counters.failed(error.code()),
         }
-        if let Some(instance) = &mut self.instance {
-            tally.memory_bytes = instance.memory_bytes();
+        tally.holds(self.thread, memory_bytes);
+        if let Some(instance) = self.instances.current(sequence) {
             let (logs, metrics) = (instance.take_logs(), instance.take_metrics());
             tally.heard(logs, metrics);
         }
     }
 
-    /// Makes a new instance where the old one is of no more use.
-    fn recover(&mut self) {
-        if !self.instance.as_ref().is_some_and(Instance::is_poisoned) {
-            return;
-        }
-        self.instance = None;
-        self.tally.lock().restarts += 1;
-        match self.place.during(|| self.model.instantiate()) {
-            Ok(instance) => self.instance = Some(instance),
-            Err(error) => {
+    /// Gives up what the call has ended or damaged, and makes anew what the next one needs.
+    fn settle(&mut self, sequence: Option<&Sequence>) {
+        let damaged = self.instances.settle(sequence);
+        if damaged {
+            self.tally.lock().restarts += 1;
+            if let Err(error) = self.instances.renew(&self.model, &self.place) {
                 tracing::error!(model = %self.description.model, %error, "no new instance; the next request tries again");
             }
+        }
+        if damaged || sequence.is_some_and(|sequence| sequence.end) {
+            self.tally.lock().holds(self.thread, self.instances.memory_bytes());
         }
     }
 

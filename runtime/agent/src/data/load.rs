@@ -4,18 +4,19 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use dunlin_abi::Card;
+use dunlin_abi::{Card, State};
 use dunlin_core::Digest;
 use dunlin_core::drift::{Baseline, Monitor, MonitorConfig};
 use dunlin_sandbox::{CallError, CompiledModel, Engine, Instance};
 use tokio::sync::mpsc::WeakSender;
 
 use super::input::max_samples;
-use super::instance::{Running, Start};
+use super::instances::Instances;
 use super::message::{DataError, Description, Load, Prepared};
-use super::plane::{Message, Reply, spawn};
+use super::plane::{Message, Policy, Reply, spawn};
+use super::running::{Running, Start};
 use super::tally::{Shared, Watch};
-use crate::worker::Flight;
+use crate::worker::{Flight, Place};
 
 /// A release to be loaded, and who wants to know.
 pub(super) struct Order {
@@ -38,8 +39,7 @@ pub(super) struct Loader {
 pub(super) struct Tools {
     pub engine: Engine,
     pub flight: Flight,
-    /// Requests that may wait for one model.
-    pub queue_requests: usize,
+    pub policy: Policy,
 }
 
 impl Loader {
@@ -85,17 +85,13 @@ fn load(tools: &Tools, load: Load) -> Result<Running, DataError> {
     #[allow(unsafe_code)]
     let model = unsafe { tools.engine.load(code, facts) }.map_err(|error| DataError::model(&error))?;
     let watch = baseline.map(|bytes| watch(model.card(), &bytes)).transpose()?;
-    let place = tools.flight.place(release);
-    let made = place.during(|| {
-        let instance = model.instantiate()?;
-        Ok(warmed(&model, instance))
-    });
-    let instance = made.map_err(|error: CallError| DataError::model(&error))?;
+    let instances = instances(tools, &model, release).map_err(|error| DataError::model(&error))?;
+    let memory_bytes: Vec<u64> = instances.iter().map(|(held, _)| held.memory_bytes()).collect();
     let prepared = Prepared {
         compile_us,
         instantiate_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         golden_vectors,
-        memory_bytes: instance.memory_bytes(),
+        memory_bytes: memory_bytes.iter().sum(),
     };
     let description = Description {
         model: name,
@@ -105,17 +101,40 @@ fn load(tools: &Tools, load: Load) -> Result<Running, DataError> {
         card: model.card().clone(),
         max_samples: max_samples(model.card()),
     };
-    let tally = Shared::new(prepared.memory_bytes, watch)?;
+    let tally = Shared::new(memory_bytes, watch)?;
     Running::start(Start {
         description,
         prepared,
         model,
-        instance,
-        place,
+        instances,
         contract: document.contract,
         tally,
-        queue_requests: tools.queue_requests,
+        queue_requests: tools.policy.queue_requests,
     })
+}
+
+/// What each thread of a release begins with, and where it says that it is in a call.
+fn instances(
+    tools: &Tools,
+    model: &CompiledModel,
+    release: Digest,
+) -> Result<Vec<(Instances, Place)>, CallError> {
+    let threads = match model.card().state {
+        State::None => tools.policy.instances.max(1),
+        // Streams take turns: what one thread does in order needs no other order.
+        State::Stream => 1,
+    };
+    let mut all = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let place = tools.flight.place(release);
+        let instance = place.during(|| Ok(warmed(model, model.instantiate()?)))?;
+        let instances = match model.card().state {
+            State::None => Instances::one(instance),
+            State::Stream => Instances::many(instance, tools.policy.streams, tools.policy.stream_idle_ms),
+        };
+        all.push((instances, place));
+    }
+    Ok(all)
 }
 
 /// Calls once with zeros, so that the first request finds the model's pages in place. What comes of it does

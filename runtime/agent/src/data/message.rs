@@ -15,6 +15,8 @@ use dunlin_core::id::ModelName;
 use dunlin_sandbox::{Facts, LogLine};
 use serde::{Deserialize, Serialize};
 
+use super::sequence::{Sequence, SequenceError};
+
 /// The most samples of one request to a stateless model; they run in slices of `max_batch`.
 /// A model whose `max_batch` is greater takes that many.
 pub const MAX_REQUEST_SAMPLES: u32 = 1024;
@@ -49,7 +51,7 @@ pub struct Prepared {
     pub instantiate_us: u64,
     /// Golden vectors that were run, all with the right answer.
     pub golden_vectors: u32,
-    /// Linear memory of the instance, in bytes.
+    /// Linear memory of its instances together, in bytes.
     pub memory_bytes: u64,
 }
 
@@ -73,6 +75,8 @@ pub struct Infer {
     pub model: ModelName,
     /// Its inputs.
     pub inputs: Vec<Tensor>,
+    /// Its place in a stream, which a model of state `stream` needs and another refuses.
+    pub sequence: Option<Sequence>,
 }
 
 /// The answer to an [`Infer`].
@@ -128,7 +132,7 @@ pub enum Interval {
     Take,
 }
 
-/// What one instance has done since it was loaded. Counters only grow.
+/// What the instances of one release have done together since it was loaded. Counters only grow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The model.
@@ -143,13 +147,13 @@ pub struct Observation {
     pub phase: Phase,
     /// What it answered, failed and rejected since it was loaded.
     pub counters: Counters,
-    /// Times that the instance was made anew after a failure that could have left it damaged.
+    /// Times that an instance was made anew, or a stream lost, after a failure that could have left it damaged.
     pub restarts: u64,
     /// Latency of the calls that succeeded since the last [`Interval::Take`]; within 1 % of the truth.
     pub latency: Latency,
     /// Requests and their time, since it was loaded.
     pub requests: Requests,
-    /// Linear memory of the instance, in bytes.
+    /// Linear memory of its instances together, in bytes.
     pub memory_bytes: u64,
     /// How far inputs and outputs are from the baseline, where the release has one.
     pub drift: Option<DriftObservation>,
@@ -231,6 +235,9 @@ pub enum DataError {
     /// The request does not fit the model. Not the model's fault.
     #[error(transparent)]
     Input(#[from] super::input::InputError),
+    /// The request's place in a stream makes no sense. Not the model's fault.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
     /// The sandbox refused the module or the call failed, with the sandbox's code.
     #[error("{message}")]
     Model {
@@ -253,6 +260,7 @@ impl Coded for DataError {
             DataError::NotPrepared { .. } => code::agent::NOT_PREPARED,
             DataError::Contract(_) => code::agent::CONTRACT_BROKEN,
             DataError::Input(error) => error.code(),
+            DataError::Sequence(error) => error.code(),
             DataError::Model { code, .. } => *code,
             DataError::Ended(_) => code::agent::DATA_PLANE_ENDED,
         }

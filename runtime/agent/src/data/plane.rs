@@ -1,10 +1,12 @@
 //! The handle of the data plane, and the thread that routes.
 //!
-//! The router owns the table of models and never waits for a model or for loading: a request is put
-//! into an instance's bounded queue or refused. A switch moves the new instance into the table and
-//! drops the old one's queue; the old thread answers what the queue still holds, and ends.
+//! The router alone writes the table of what serves, and never waits for a model or for loading. A request
+//! is put into the bounded queue of the release that the table has, or refused. A switch writes the new
+//! release into the table and then closes the old one's queue: who finds a queue closed looks again. The old
+//! threads answer what the queue still holds, and end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dunlin_core::Digest;
 use dunlin_core::id::ModelName;
@@ -12,11 +14,13 @@ use dunlin_sandbox::Engine;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::instance::{Job, Running};
 use super::load::{Loaded, Loader, Order, Tools};
 use super::message::{
     DataError, Description, Infer, Inferred, Interval, Known, Load, Observation, Phase, Prepared,
 };
+use super::queue::Refused;
+use super::running::{Job, Running};
+use super::table::Table;
 use crate::worker::Flight;
 
 /// Messages that may wait for the router, which never takes long; senders wait beyond it.
@@ -31,6 +35,12 @@ pub struct Policy {
     pub deadline_us: u64,
     /// Requests that may wait for one model, at least 1.
     pub queue_requests: usize,
+    /// Instances of a model without state, at least 1: as many calls run at the same time.
+    pub instances: usize,
+    /// Streams of a model of state `stream` that may be open at a time, at least 1.
+    pub streams: usize,
+    /// A stream that nothing came for in this time is given up, in milliseconds.
+    pub stream_idle_ms: u64,
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DataError>>;
@@ -43,16 +53,20 @@ pub(super) enum Message {
     Stop(ModelName, Reply<()>),
     Discard(Digest, Reply<()>),
     Forget(ModelName, Reply<()>),
-    Infer(Infer, Reply<Inferred>),
-    Describe(String, Reply<Description>),
-    List(Reply<Vec<Known>>),
     Observe(Interval, Reply<Vec<Observation>>),
 }
 
 /// A handle on the data plane. Clones talk to the same one; it ends with the last of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DataPlane {
     router: mpsc::Sender<Message>,
+    table: Table,
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane").field("models", &self.table.list()).finish_non_exhaustive()
+    }
 }
 
 impl DataPlane {
@@ -64,11 +78,11 @@ impl DataPlane {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let tools = Tools { engine, flight, queue_requests: policy.queue_requests };
-        let loader = Loader::start(tools, sender.downgrade())?;
-        let router = Router { loader, models: BTreeMap::new(), ended: Vec::new() };
+        let loader = Loader::start(Tools { engine, flight, policy }, sender.downgrade())?;
+        let table = Table::default();
+        let router = Router { loader, table: table.clone(), staged: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;
-        Ok(DataPlane { router: sender })
+        Ok(DataPlane { router: sender, table })
     }
 
     async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, DataError> {
@@ -126,26 +140,42 @@ impl DataPlane {
     /// # Errors
     /// See [`DataError`].
     pub async fn infer(&self, infer: Infer) -> Result<Inferred, DataError> {
-        self.ask(|reply| Message::Infer(infer, reply)).await
+        let Infer { model, inputs, sequence } = infer;
+        let (reply, answer) = oneshot::channel();
+        let mut job = Job::new(inputs, sequence, reply);
+        let mut running = self.table.active(model.as_str())?;
+        while let Err(refused) = running.accept(job) {
+            match refused {
+                Refused::Full(_) => return Err(running.busy()),
+                // It was switched away from just now; or its threads are no more.
+                Refused::Closed(back) => {
+                    job = back;
+                    let now = self.table.active(model.as_str())?;
+                    if Arc::ptr_eq(&now, &running) {
+                        return Err(DataError::Ended(format!("the threads of model {model} have ended")));
+                    }
+                    running = now;
+                }
+            }
+        }
+        let ended = |_| DataError::Ended(format!("the thread of model {model} has ended in the request"));
+        answer.await.map_err(ended)?
     }
 
     /// What a model that serves says of itself.
     ///
     /// # Errors
     /// [`DataError::UnknownModel`], [`DataError::NotReady`].
-    pub async fn describe(&self, model: &str) -> Result<Description, DataError> {
-        self.ask(|reply| Message::Describe(model.to_string(), reply)).await
+    pub fn describe(&self, model: &str) -> Result<Arc<Description>, DataError> {
+        Ok(self.table.active(model)?.description().clone())
     }
 
     /// Every model that was ever loaded, by name.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn list(&self) -> Result<Vec<Known>, DataError> {
-        self.ask(Message::List).await
+    pub fn list(&self) -> Vec<Known> {
+        self.table.list()
     }
 
-    /// What every instance has done since it was loaded.
+    /// What every release that is loaded has done.
     ///
     /// # Errors
     /// [`DataError::Ended`] only.
@@ -154,18 +184,14 @@ impl DataPlane {
     }
 }
 
-/// What is loaded of one model.
-#[derive(Default)]
-struct Slot {
-    active: Option<Running>,
-    staged: BTreeMap<Digest, Running>,
-}
-
 struct Router {
     loader: Loader,
-    models: BTreeMap<ModelName, Slot>,
-    /// Instances that were switched away from, until they were observed for the last time.
-    ended: Vec<Running>,
+    /// What serves.
+    table: Table,
+    /// What is prepared beside it, by model and release.
+    staged: BTreeMap<(ModelName, Digest), Running>,
+    /// What was switched away from, until it was observed for the last time.
+    ended: Vec<Arc<Running>>,
 }
 
 impl Router {
@@ -173,6 +199,8 @@ impl Router {
         while let Some(message) = messages.blocking_recv() {
             self.handle(message);
         }
+        // Whoever still reads the table shall find closed queues.
+        self.table.all().iter().for_each(|running| running.end());
     }
 
     /// A reply that nobody awaits any more is dropped: the asker has gone.
@@ -182,34 +210,33 @@ impl Router {
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
-                let active = self.models.get_mut(&model).and_then(|slot| slot.active.take());
+                let active = self.table.active(model.as_str()).ok();
+                if active.is_some() {
+                    self.table.switch(&model, None);
+                }
                 self.end(active);
                 drop(reply.send(Ok(())));
             }
             Message::Forget(model, reply) => {
-                let slot = self.models.remove(&model);
-                self.end(slot.and_then(|slot| slot.active));
+                let active = self.table.forget(&model);
+                self.staged.retain(|(of, _), _| *of != model);
+                self.end(active);
                 drop(reply.send(Ok(())));
             }
             Message::Discard(release, reply) => {
-                for slot in self.models.values_mut() {
-                    drop(slot.staged.remove(&release));
-                }
+                self.staged.retain(|(_, staged), _| *staged != release);
                 drop(reply.send(Ok(())));
             }
-            Message::Infer(infer, reply) => self.infer(infer, reply),
-            Message::Describe(model, reply) => {
-                drop(reply.send(self.active(&model).map(|running| running.description().clone())));
-            }
-            Message::List(reply) => drop(reply.send(Ok(self.list()))),
             Message::Observe(interval, reply) => drop(reply.send(Ok(self.observe(interval)))),
         }
     }
 
     fn load(&mut self, load: Box<Load>, reply: Reply<Prepared>) {
-        let slot = self.models.entry(load.model.clone()).or_default();
-        let active = slot.active.as_ref().filter(|running| running.description().release == load.release);
-        match slot.staged.get(&load.release).or(active) {
+        self.table.know(&load.model);
+        let active = self.table.active(load.model.as_str()).ok();
+        let active = active.filter(|running| running.description().release == load.release);
+        let staged = self.staged.get(&(load.model.clone(), load.release));
+        match staged.or(active.as_deref()) {
             Some(running) => drop(reply.send(Ok(running.prepared()))),
             None => self.loader.order(Order { load, reply }),
         }
@@ -217,57 +244,36 @@ impl Router {
 
     fn loaded(&mut self, loaded: Loaded) {
         let Loaded { running, reply } = loaded;
-        let (model, release) = (running.description().model.clone(), running.description().release);
+        let key = (running.description().model.clone(), running.description().release);
         let prepared = running.prepared();
-        self.models.entry(model).or_default().staged.insert(release, running);
+        self.table.know(&key.0);
+        self.staged.insert(key, running);
         drop(reply.send(Ok(prepared)));
     }
 
     fn activate(&mut self, model: &ModelName, release: Digest) -> Result<(), DataError> {
-        let slot = self.models.entry(model.clone()).or_default();
-        match slot.staged.remove(&release) {
-            Some(next) => {
-                let old = slot.active.replace(next);
-                self.end(old);
-                Ok(())
-            }
-            None if slot.active.as_ref().is_some_and(|now| now.description().release == release) => Ok(()),
-            None => Err(DataError::NotPrepared { model: model.clone(), release }),
+        self.table.know(model);
+        if let Some(next) = self.staged.remove(&(model.clone(), release)) {
+            let old = self.table.switch(model, Some(Arc::new(next)));
+            self.end(old);
+            return Ok(());
         }
-    }
-
-    fn end(&mut self, running: Option<Running>) {
-        self.ended.extend(running.map(|mut running| {
-            running.end();
-            running
-        }));
-    }
-
-    fn infer(&mut self, infer: Infer, reply: Reply<Inferred>) {
-        match self.active(infer.model.as_str()) {
-            Ok(running) => running.accept(Job::new(infer.inputs, reply)),
-            Err(error) => drop(reply.send(Err(error))),
+        let active = self.table.active(model.as_str());
+        if active.is_ok_and(|now| now.description().release == release) {
+            return Ok(());
         }
+        Err(DataError::NotPrepared { model: model.clone(), release })
     }
 
-    fn active(&self, model: &str) -> Result<&Running, DataError> {
-        let unknown = || DataError::UnknownModel(model.chars().take(80).collect());
-        let name: ModelName = model.parse().map_err(|_| unknown())?;
-        let slot = self.models.get(&name).ok_or_else(unknown)?;
-        slot.active.as_ref().ok_or(DataError::NotReady(name))
-    }
-
-    fn list(&self) -> Vec<Known> {
-        let serves = |slot: &Slot| slot.active.as_ref().map(|running| running.description().release);
-        self.models.iter().map(|(model, slot)| Known { model: model.clone(), serves: serves(slot) }).collect()
+    fn end(&mut self, running: Option<Arc<Running>>) {
+        self.ended.extend(running.inspect(|running| running.end()));
     }
 
     fn observe(&mut self, interval: Interval) -> Vec<Observation> {
-        let mut observations = Vec::new();
-        for slot in self.models.values() {
-            observations.extend(slot.active.iter().map(|running| running.observe(Phase::Active, interval)));
-            observations.extend(slot.staged.values().map(|running| running.observe(Phase::Staged, interval)));
-        }
+        let active = self.table.all();
+        let mut observations: Vec<_> =
+            active.iter().map(|running| running.observe(Phase::Active, interval)).collect();
+        observations.extend(self.staged.values().map(|running| running.observe(Phase::Staged, interval)));
         self.ended.retain(|running| {
             // Asked before its numbers are read, so that the last ones are the final ones.
             let done = running.has_ended();

@@ -1,6 +1,6 @@
-//! What one instance has done, counted.
+//! What the instances of one release have done, counted together.
 //!
-//! Shared between the instance's thread, which writes, and the router, which reads; never locked
+//! Shared between the instances' threads, which write, and the router, which reads; never locked
 //! during a call of the model. Its memory is bounded: the histogram has a fixed size, codes are few,
 //! lines and metrics are cut off.
 
@@ -30,7 +30,8 @@ const MAX_METRICS: usize = 64;
 pub(super) struct Tally {
     pub counters: Counters,
     pub restarts: u64,
-    pub memory_bytes: u64,
+    /// Linear memory that each thread's instances have, in bytes.
+    pub memory_bytes: Vec<u64>,
     pub watch: Option<Watch>,
     pub metrics: BTreeMap<String, f64>,
     pub unheard: u64,
@@ -51,7 +52,7 @@ pub(super) struct Watch {
 pub(super) struct Shared(Arc<Mutex<Tally>>);
 
 impl Shared {
-    pub(super) fn new(memory_bytes: u64, watch: Option<Watch>) -> Result<Shared, DataError> {
+    pub(super) fn new(memory_bytes: Vec<u64>, watch: Option<Watch>) -> Result<Shared, DataError> {
         let latency = Histogram::new_with_bounds(1, MAX_LATENCY_US, LATENCY_DIGITS)
             .map_err(|error| DataError::Ended(format!("no histogram: {error}")))?;
         Ok(Shared(Arc::new(Mutex::new(Tally {
@@ -81,6 +82,18 @@ impl Tally {
     pub(super) fn called(&mut self, took: Duration) {
         self.requests.calls = self.requests.calls.saturating_add(1);
         self.latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// The instances of a thread have so much linear memory now.
+    pub(super) fn holds(&mut self, thread: usize, memory_bytes: u64) {
+        if let Some(held) = self.memory_bytes.get_mut(thread) {
+            *held = memory_bytes;
+        }
+    }
+
+    /// Linear memory of all instances.
+    pub(super) fn all_memory_bytes(&self) -> u64 {
+        self.memory_bytes.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// A request came to its end.
@@ -148,7 +161,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_within_one_percent_and_taking_starts_anew() {
-        let shared = Shared::new(0, None).unwrap();
+        let shared = Shared::new(vec![0], None).unwrap();
         let mut tally = shared.lock();
         assert_eq!(tally.latency(Interval::Peek), Latency::default());
         (1..=10_000).for_each(|us| tally.called(Duration::from_micros(us)));
@@ -168,7 +181,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_apart_with_their_time() {
-        let shared = Shared::new(0, None).unwrap();
+        let shared = Shared::new(vec![0], None).unwrap();
         let mut tally = shared.lock();
         tally.ended(true, 1, 10, 1_000);
         tally.ended(false, 2, 20, 2_000);
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_a_model_says_is_bounded_and_the_rest_counted() {
-        let shared = Shared::new(0, None).unwrap();
+        let shared = Shared::new(vec![0], None).unwrap();
         let mut tally = shared.lock();
         let line = |index: i32| LogLine { level: index, text: "x".into() };
         let value = |index: i32| Metric { name: format!("m{index}"), value: index.into() };

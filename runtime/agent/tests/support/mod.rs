@@ -12,7 +12,14 @@ use dunlin_agent::worker::{Flight, Prepare, build_here};
 use dunlin_core::document::{Blob, Chunks, Compat, Contract, Limits, Lineage, Probation, Release, SCHEMA};
 use dunlin_core::{Digest, VerifiedArtifact};
 
-pub const POLICY: Policy = Policy { memory_bytes: 1 << 32, deadline_us: 60_000_000, queue_requests: 64 };
+pub const POLICY: Policy = Policy {
+    memory_bytes: 1 << 32,
+    deadline_us: 60_000_000,
+    queue_requests: 64,
+    instances: 1,
+    streams: 16,
+    stream_idle_ms: 300_000,
+};
 
 /// A card with one input `x` and one output `y`, both `[n, 2]` of f32.
 pub fn card(max_batch: u32) -> Card {
@@ -49,6 +56,40 @@ pub fn module(card: &Card, addend: f32, body: &str) -> Vec<u8> {
             (i32.const 0)))"#
     );
     with_card(wat::parse_str(text).unwrap(), card)
+}
+
+/// A card of state `stream`, with one input and one output of two f32.
+pub fn stream_card() -> Card {
+    Card { state: dunlin_abi::State::Stream, ..card(1) }
+}
+
+/// A module that remembers: `y` is the sum of every `x` since the last reset. It traps where the first
+/// element is 2, and gives a status where it is 1.
+pub fn stream_module(card: &Card) -> Vec<u8> {
+    let text = r#"(module
+          (memory (export "memory") 3)
+          (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+          (func (export "dunlin_output") (param i32) (result i32) (i32.const 66560))
+          (func (export "dunlin_reset") (i64.store (i32.const 66560) (i64.const 0)))
+          (func $add (param $at i32)
+            (f32.store offset=66560 (local.get $at)
+              (f32.add (f32.load offset=66560 (local.get $at)) (f32.load offset=1024 (local.get $at)))))
+          (func (export "dunlin_infer") (param $n i32) (result i32)
+            (if (f32.eq (f32.load (i32.const 1024)) (f32.const 1)) (then (return (i32.const 7))))
+            (if (f32.eq (f32.load (i32.const 1024)) (f32.const 2)) (then unreachable))
+            (call $add (i32.const 0))
+            (call $add (i32.const 4))
+            (i32.const 0)))"#;
+    with_card(wat::parse_str(text).unwrap(), card)
+}
+
+/// Prepares and activates the model that remembers.
+pub async fn serve_stream(data: &DataPlane, model: &str, version: &str) {
+    let card = stream_card();
+    let release = release(model, version, &card, stream_module(&card));
+    let (model, digest) = (release.model.clone(), release.release);
+    prepare(data, release).await.unwrap();
+    data.activate(model, digest).await.unwrap();
 }
 
 /// Appends the card's custom section.

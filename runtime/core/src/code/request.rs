@@ -37,6 +37,18 @@ super::codes! {
     MODEL_BUSY = "model-busy", Failed,
         "As many requests as may wait for the model are waiting.",
         "Try again later, send less, or raise `limits.queue_requests`.";
+    SEQUENCE_MISSING = "sequence-missing", Usage,
+        "A request to a model of state `stream`, which remembers one request in the next, does not say to which stream it belongs.",
+        "Name the stream by the parameter `sequence_id` of the request, and set `sequence_start` in its first one.";
+    SEQUENCE_STATELESS = "sequence-stateless", Usage,
+        "A request names a stream, and the model remembers nothing from one request to the next.",
+        "Leave `sequence_id`, `sequence_start` and `sequence_end` out.";
+    SEQUENCE_LOST = "sequence-lost", Failed,
+        "A request goes on with a stream that is not open: it was never started, has ended, was idle for too long, or was lost with its instance or with a switch of release.",
+        "Begin the stream anew with `sequence_start`; the message says why it is not open.";
+    SEQUENCES_FULL = "sequences-full", Failed,
+        "As many streams of the model as may be open are open.",
+        "End streams with `sequence_end`, try again later, or raise `limits.streams`.";
     INPUT_UNKNOWN = "input-unknown", Usage,
         "A request has an input that the model does not take.",
         "`GET /v2/models/NAME` lists the inputs.";
