@@ -444,6 +444,7 @@ impl Config {
             token: token.map(|token| Digest::of(token.expose().as_bytes())),
             max_connections: usize::try_from(self.api.max_connections).unwrap_or(usize::MAX),
             max_body_bytes: usize::try_from(self.api.max_body_bytes).unwrap_or(usize::MAX),
+            patience: crate::api::Patience::DEFAULT,
         })
     }
 }

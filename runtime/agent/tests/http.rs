@@ -10,68 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{Alarm, Api, ApiBounds, DeviceStatus, Listener, listen_tcp};
-use dunlin_agent::data::DataPlane;
+use dunlin_agent::api::{Alarm, ApiBounds, listen_tcp};
 use dunlin_core::Digest;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
-use support::{
-    Answer, card, data_plane, get, input, post, post_bytes, raw, read_answer, serve, serve_stream,
-};
+use support::schema::Description;
+use support::served::{BOUNDS, Served, status};
+use support::{Answer, card, get, input, post, post_bytes, raw, read_answer, serve, serve_stream};
 
 const INFER: &str = "/v2/models/adder/infer";
-
-const BOUNDS: ApiBounds = ApiBounds { token: None, max_connections: 8, max_body_bytes: 1 << 20 };
-
-/// A runtime of its own, because the client blocks.
-struct Served {
-    runtime: tokio::runtime::Runtime,
-    data: DataPlane,
-    api: Api,
-    board: tokio::sync::watch::Sender<String>,
-    address: SocketAddr,
-}
-
-fn status() -> DeviceStatus {
-    DeviceStatus {
-        fleet: "plant".into(),
-        device: "press-3".into(),
-        channel: "stable".into(),
-        runtime: "0.1.0",
-        connected: false,
-        clock: dunlin_core::telemetry::Clock::Unset,
-        root_version: 2,
-        deployment_age_s: None,
-        proven_age_s: None,
-        alarms: Vec::new(),
-    }
-}
-
-impl Served {
-    fn start(bounds: ApiBounds) -> Served {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let data = data_plane();
-        let (board, status) = tokio::sync::watch::channel(serde_json::to_string(&status()).unwrap());
-        let listener = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let entered = runtime.enter();
-        let api = Api::serve(bounds, vec![Listener::Tcp(listener)], data.clone(), status).unwrap();
-        drop(entered);
-        Served { runtime, data, api, board, address }
-    }
-
-    /// With `y = x + 0.5` under the name `adder`.
-    fn adder() -> Served {
-        let served = Served::start(BOUNDS);
-        served.runtime.block_on(serve(&served.data, "adder", "1.2.0", &card(4), 0.5, ""));
-        served
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 #[test]
 fn health_and_metadata_are_those_of_the_protocol() {
@@ -84,10 +31,10 @@ fn health_and_metadata_are_those_of_the_protocol() {
     assert_eq!(get(at, "/v2/models/adder/ready").error(), (404, "model-unknown".into()));
 
     served.runtime.block_on(serve(&served.data, "adder", "1.2.0", &card(4), 0.5, ""));
-    for path in ["/v2/health/ready", "/v2/models/adder/ready"] {
-        let ready = get(at, path);
-        assert_eq!((ready.status, ready.json()), (200, json!({"ready": true})));
-    }
+    let ready = get(at, "/v2/health/ready");
+    assert_eq!((ready.status, ready.json()), (200, json!({"ready": true})));
+    let ready = get(at, "/v2/models/adder/ready");
+    assert_eq!((ready.status, ready.json()), (200, json!({"name": "adder", "ready": true})));
     let server = get(at, "/v2").json();
     assert_eq!((&server["name"], &server["models"]), (&json!("dunlin"), &json!(["adder"])));
     let model = get(at, "/v2/models/adder").json();
@@ -97,7 +44,7 @@ fn health_and_metadata_are_those_of_the_protocol() {
 
     served.runtime.block_on(served.data.stop("adder".parse().unwrap())).unwrap();
     let ready = get(at, "/v2/models/adder/ready");
-    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false})));
+    assert_eq!((ready.status, ready.json()), (503, json!({"name": "adder", "ready": false})));
     assert_eq!(get(at, "/v2/models/adder").error(), (503, "model-not-ready".into()));
     assert_eq!(post(at, INFER, &input("[1,2]", "[1,2]")).error(), (503, "model-not-ready".into()));
 }
@@ -206,7 +153,9 @@ fn statistics_count_requests_samples_and_calls() {
     assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(8), &json!(3)));
     let of = |what: &str| stats["inference_stats"][what]["count"].as_u64().unwrap();
     assert_eq!((of("success"), of("fail"), of("queue"), of("compute_infer")), (2, 0, 2, 2));
-    assert!(stats["inference_stats"]["success"]["ns"].as_u64().unwrap() > 0, "{stats}");
+    let ns = |what: &str| stats["inference_stats"][what]["ns"].as_u64().unwrap();
+    assert!(ns("success") > 0, "{stats}");
+    assert_eq!(ns("success"), ns("queue") + ns("compute_infer"), "{stats}");
     assert!(stats["last_inference"].as_u64().unwrap() > 1_700_000_000_000, "{stats}");
     for same in ["/v2/models/stats", "/v2/models/adder/versions/1.2.0/stats"] {
         assert_eq!(get(at, same).json()["model_stats"][0], stats, "{same}");
@@ -311,6 +260,92 @@ fn a_body_beyond_the_contract_is_refused_before_it_is_read() {
     let body = format!("{}{}", input("[1,2]", "[1,2]"), " ".repeat(most - 70));
     assert!(body.len() <= most);
     assert_eq!(post(at, INFER, &body).status, 200);
+}
+
+#[test]
+fn a_body_with_binary_tensors_may_have_the_bytes_of_its_elements_and_an_envelope() {
+    let served = Served::adder();
+    let at = served.address();
+    // 64 KiB, and 1024 samples of 2 elements of 4 bytes.
+    let most = 64 * 1024 + 1024 * 2 * 4;
+    let head = |length: usize| {
+        format!(
+            "POST {INFER} HTTP/1.1\r\nHost: localhost\r\nInference-Header-Content-Length: 10\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+    };
+    let refused = raw(at, head(most + 1).as_bytes());
+    assert_eq!(refused.error(), (413, "request-too-large".into()));
+    assert!(refused.json()["error"].as_str().unwrap().contains(&most.to_string()), "{refused:?}");
+    let json = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1024,2],"parameters":{"binary_data_size":8192}}]}"#;
+    let padded = format!("{json}{}", " ".repeat(64 * 1024 - json.len()));
+    assert_eq!(binary(at, INFER, &padded, &[0; 8192]).status, 200, "all of it is taken");
+}
+
+/// Every path of the description, once well and once or more with an error.
+#[test]
+fn real_answers_are_what_the_description_says() {
+    let served = Served::adder();
+    let at = served.address();
+    served.runtime.block_on(serve_stream(&served.data, "sum", "1"));
+    served.runtime.block_on(serve(&served.data, "gone", "1", &card(4), 0.5, ""));
+    served.runtime.block_on(served.data.stop("gone".parse().unwrap())).unwrap();
+    let answer = get(at, "/openapi.json");
+    assert_eq!(answer.body, include_str!("../../../docs/openapi.json"));
+    let description = Description::parse(&answer.body);
+    let x = input("[1,2]", "[1,2]");
+    let with = |parameters: &str| x.replacen('{', &format!(r#"{{"parameters":{{{parameters}}},"#), 1);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut checked = 0;
+    for (path, method) in description.operations() {
+        let named = |model: &str, version: &str| path.replace("{model}", model).replace("{version}", version);
+        let mut asks = vec![(named("adder", "1.2.0"), String::new())];
+        if path.ends_with("/infer") {
+            asks[0].1 = x.replacen('{', r#"{"id":"7","outputs":[{"name":"y"}],"#, 1);
+            for body in [
+                with(r#""binary_data_output":false"#),
+                with(r#""sequence_id":1,"sequence_start":true"#),
+                with(r#""priority":1"#),
+                x.replace("[1,2]}", "[1]}"),
+                " ".repeat(500_000),
+            ] {
+                asks.push((named("adder", "1.2.0"), body));
+            }
+            asks.push((named("sum", "1"), with(r#""sequence_id":"a","sequence_start":true"#)));
+            asks.push((named("sum", "1"), with(r#""sequence_id":"b""#)));
+        }
+        if path.contains("{model}") {
+            asks.push((named("other", "1"), x.clone()));
+            asks.push((named("gone", "1"), x.clone()));
+            asks.push((named("adder", "9"), x.clone()));
+        }
+        for (at_path, body) in asks {
+            let answer = match method.as_str() {
+                "get" => get(at, &at_path),
+                _ => post(at, &at_path, &body),
+            };
+            description.check_answer(&path, &method, answer.status, &answer.json()).unwrap();
+            if answer.status == 200 && method == "post" && !body.is_empty() {
+                let body = serde_json::from_str(&body).unwrap();
+                description.check_body(&path, &method, &body).unwrap();
+            }
+            seen.insert((path.clone(), answer.status));
+            checked += 1;
+        }
+        let wrong = raw(
+            at,
+            format!("PUT {} HTTP/1.1\r\nHost: localhost\r\n\r\n", named("adder", "1.2.0")).as_bytes(),
+        );
+        assert_eq!(wrong.status, 405);
+        description.check_answer(&path, &method, 405, &wrong.json()).unwrap();
+        assert!(path == "/v2/health/ready" || seen.contains(&(path.clone(), 200)), "{path}: {seen:?}");
+    }
+    assert!(checked > 40, "{checked}");
+    // The check itself: what is not described is found.
+    let bad = json!({"live": true, "more": 1});
+    assert!(description.check_answer("/v2/health/live", "get", 200, &bad).is_err());
+    assert!(description.check_answer("/v2/health/live", "get", 200, &json!({"live": 1})).is_err());
+    assert!(description.check_answer("/v2/health/live", "get", 418, &json!({"live": true})).is_err());
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! GET  /v2/models/NAME/stats       requests and their time; /v2/models/stats of every model
 //! POST /v2/repository/index        every model, with its version and state
 //! GET  /dunlin/v1/device           the device: connection, clock, freshness, alarms; not of the protocol
+//! GET  /openapi.json               all of this, as OpenAPI describes it
 //! ```
 //!
 //! Every error is `{"error": "...", "code": "..."}` with a stable code. The API has no accounts: whoever
@@ -20,9 +21,9 @@
 //! from a web page are refused.
 //! It knows the models only through [`DataPlane`], and of the device what control tells it.
 //!
-//! **The bound on a body** is what the model's inputs need in JSON at worst: 16 KiB, and for each
-//! element of the most samples that a request may hold 32 bytes (types of 32 and 64 bits) or 16 (smaller
-//! ones); never more than `api.max_body_bytes`.
+//! **The bound on a body** is what the most samples that a request may hold need at worst. In JSON: 16 KiB,
+//! and for each element 32 bytes (types of 32 and 64 bits) or 16 (smaller ones). With binary tensors: 64 KiB,
+//! and the bytes of the elements. Never more than `api.max_body_bytes`.
 
 mod body;
 mod datatype;
@@ -30,6 +31,8 @@ mod device;
 mod elements;
 mod error;
 mod host;
+mod openapi;
+mod patient;
 mod reply;
 mod route;
 mod server;
@@ -57,6 +60,25 @@ pub struct ApiBounds {
     pub max_body_bytes: usize,
     /// The sha256 of what callers must show, if anything: `Authorization: Bearer TOKEN`.
     pub token: Option<Digest>,
+    /// How long callers may take.
+    pub patience: Patience,
+}
+
+/// How long callers may take; one that takes longer loses its connection, so that one who trickles bytes
+/// holds a place no longer than one who is idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patience {
+    /// From a connection's start, or the last answer, to the end of the next request's headers.
+    pub headers_ms: u64,
+    /// From the headers to the end of the body.
+    pub body_ms: u64,
+    /// For what was written to be taken.
+    pub answer_ms: u64,
+}
+
+impl Patience {
+    /// What devices have: 30 s for each.
+    pub const DEFAULT: Patience = Patience { headers_ms: 30_000, body_ms: 30_000, answer_ms: 30_000 };
 }
 
 /// The API cannot listen.
@@ -147,9 +169,9 @@ impl Api {
         data: DataPlane,
         status: watch::Receiver<String>,
     ) -> std::io::Result<Api> {
-        let ApiBounds { max_connections, max_body_bytes, token } = bounds;
-        let router = route::router(data, status, max_body_bytes, token);
-        Ok(Api { server: server::Server::start(listeners, max_connections, &router)? })
+        let ApiBounds { max_connections, patience, .. } = bounds;
+        let router = route::router(data, status, &bounds);
+        Ok(Api { server: server::Server::start(listeners, max_connections, patience, &router)? })
     }
 
     /// Takes no more connections, lets open requests end, and waits for them at most `grace`.

@@ -1,7 +1,7 @@
 //! Answers of the API as JSON: metadata, and tensors whose floats are the shortest text that reads back
 //! to the same bits; or the tensors in binary, behind the JSON.
 
-use dunlin_abi::{DType, Dim, Meaning, TensorSpec};
+use dunlin_abi::{DType, Dim, Meaning, State, TensorSpec};
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeSeq as _, Serializer};
 
@@ -17,6 +17,12 @@ pub(super) struct Live {
 
 #[derive(Serialize)]
 pub(super) struct Ready {
+    pub ready: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelReady {
+    pub name: String,
     pub ready: bool,
 }
 
@@ -46,18 +52,25 @@ pub(super) struct ModelStatistics {
     /// Calls of the model.
     execution_count: u64,
     inference_stats: InferenceStatistics,
+    /// Not counted by size of batch.
+    batch_stats: [Duration; 0],
 }
 
-/// What took how long. Requests are read and answered outside of the model, and that time is not counted.
+/// What took how long: all of a request is its time in the queue and in the model. Requests are read and
+/// answered outside of the model, and that time is not counted. Copying tensors into the model and out of it is
+/// a part of `compute_infer`, and there is no cache: what the protocol has for these stays 0.
 #[derive(Serialize)]
 struct InferenceStatistics {
     success: Duration,
     fail: Duration,
     queue: Duration,
+    compute_input: Duration,
     compute_infer: Duration,
+    compute_output: Duration,
+    cache_hit: Duration,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Duration {
     count: u64,
     ns: u64,
@@ -67,6 +80,7 @@ impl From<&Observation> for ModelStatistics {
     fn from(observation: &Observation) -> ModelStatistics {
         let requests = observation.requests;
         let all = requests.answered.saturating_add(requests.failed);
+        let answered_queued_us = requests.queued_us.saturating_sub(requests.failed_queued_us);
         let duration = |count: u64, us: u64| Duration { count, ns: us.saturating_mul(1000) };
         ModelStatistics {
             name: observation.model.to_string(),
@@ -75,11 +89,15 @@ impl From<&Observation> for ModelStatistics {
             inference_count: observation.counters.inferences,
             execution_count: requests.calls,
             inference_stats: InferenceStatistics {
-                success: duration(requests.answered, requests.answered_us),
-                fail: duration(requests.failed, requests.failed_us),
+                success: duration(requests.answered, requests.answered_us.saturating_add(answered_queued_us)),
+                fail: duration(requests.failed, requests.failed_us.saturating_add(requests.failed_queued_us)),
                 queue: duration(all, requests.queued_us),
+                compute_input: Duration::default(),
                 compute_infer: duration(requests.answered, requests.answered_us),
+                compute_output: Duration::default(),
+                cache_hit: Duration::default(),
             },
+            batch_stats: [],
         }
     }
 }
@@ -120,6 +138,8 @@ pub(super) struct Model {
     producer: String,
     max_batch: u32,
     max_samples: u32,
+    /// `stream` where requests name their stream.
+    state: State,
 }
 
 #[derive(Serialize)]
@@ -152,6 +172,7 @@ impl From<&Description> for Model {
             producer: card.producer,
             max_batch: card.max_batch,
             max_samples: description.max_samples,
+            state: card.state,
         }
     }
 }

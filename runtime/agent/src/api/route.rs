@@ -10,22 +10,21 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
-use dunlin_core::Digest;
 use tokio::sync::watch;
 
 use super::error::ApiError;
 use super::token::{self, Token};
-use super::{body, datatype, reply};
+use super::{ApiBounds, body, datatype, openapi, reply};
 use crate::data::{DataError, DataPlane, Description, Infer, Interval, Observation, Phase};
-
-/// A body must come to its end in this time.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Tells how much of a body is JSON, where binary tensors follow it.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Names, shapes and punctuation of a request around its elements.
 const ENVELOPE_BYTES: usize = 16 * 1024;
+
+/// The same, where binary tensors follow.
+const BINARY_ENVELOPE_BYTES: usize = 64 * 1024;
 
 /// Longer bodies are parsed beside the tasks of the runtime, which also keep the link to the broker.
 const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
@@ -35,18 +34,17 @@ struct Api {
     data: DataPlane,
     status: watch::Receiver<String>,
     max_body_bytes: usize,
+    body_patience: Duration,
 }
 
 /// All paths.
-pub(super) fn router(
-    data: DataPlane,
-    status: watch::Receiver<String>,
-    max_body_bytes: usize,
-    token: Option<Digest>,
-) -> Router {
-    let token = token.map(Token);
+pub(super) fn router(data: DataPlane, status: watch::Receiver<String>, bounds: &ApiBounds) -> Router {
+    let token = bounds.token.map(Token);
+    let (max_body_bytes, body_patience) =
+        (bounds.max_body_bytes, Duration::from_millis(bounds.patience.body_ms));
     Router::new()
         .route("/v2", get(server))
+        .route("/v2/", get(server))
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
         .route("/v2/models/{model}", get(model))
@@ -60,10 +58,11 @@ pub(super) fn router(
         .route("/v2/models/{model}/versions/{version}/stats", get(version_statistics))
         .route("/v2/repository/index", post(index))
         .route("/dunlin/v1/device", get(device))
+        .route("/openapi.json", get(openapi::describe))
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(middleware::from_fn_with_state(token, token::only_with_token))
-        .with_state(Api { data, status, max_body_bytes })
+        .with_state(Api { data, status, max_body_bytes, body_patience })
 }
 
 async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
@@ -102,8 +101,8 @@ async fn model(State(api): State<Api>, Path(model): Path<String>) -> Result<Json
 
 async fn model_ready(State(api): State<Api>, Path(model): Path<String>) -> Result<Response, ApiError> {
     match api.data.describe(&model) {
-        Ok(_) => Ok(readiness(true)),
-        Err(DataError::NotReady(_)) => Ok(readiness(false)),
+        Ok(_) => Ok(model_readiness(model, true)),
+        Err(DataError::NotReady(_)) => Ok(model_readiness(model, false)),
         Err(error) => Err(error.into()),
     }
 }
@@ -129,8 +128,10 @@ async fn version_ready(
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     match served(&api, &model, &version) {
-        Ok(_) => Ok(readiness(true)),
-        Err(ApiError::Data(DataError::NotReady(_)) | ApiError::Version { .. }) => Ok(readiness(false)),
+        Ok(_) => Ok(model_readiness(model, true)),
+        Err(ApiError::Data(DataError::NotReady(_)) | ApiError::Version { .. }) => {
+            Ok(model_readiness(model, false))
+        }
         Err(error) => Err(error),
     }
 }
@@ -176,7 +177,7 @@ async fn version_statistics(
 
 /// The models of the device. A body may ask for those alone that serve.
 async fn index(State(api): State<Api>, request: Request) -> Result<Json<Vec<reply::Indexed>>, ApiError> {
-    let content = read(request, ENVELOPE_BYTES).await?;
+    let content = read(request, ENVELOPE_BYTES, api.body_patience).await?;
     let only_ready = body::only_ready(&content)?;
     let mut rows = Vec::new();
     for known in api.data.list() {
@@ -194,6 +195,11 @@ async fn index(State(api): State<Api>, request: Request) -> Result<Json<Vec<repl
 fn readiness(ready: bool) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(reply::Ready { ready })).into_response()
+}
+
+fn model_readiness(name: String, ready: bool) -> Response {
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(reply::ModelReady { name, ready })).into_response()
 }
 
 async fn infer(
@@ -214,8 +220,8 @@ async fn infer_with(
     if json_bytes.is_none() {
         check_content_type(request.headers())?;
     }
-    let most = body_bound(&description).min(api.max_body_bytes);
-    let content = read(request, most).await?;
+    let most = body_bound(&description, json_bytes.is_some()).min(api.max_body_bytes);
+    let content = read(request, most, api.body_patience).await?;
     let body::Request { id, inputs, outputs, binary, sequence } = parse(content, json_bytes).await?;
     for body::Wanted { name, .. } in outputs.iter().flatten() {
         let mut known = description.card.outputs.iter().map(|output| output.name.as_str());
@@ -255,30 +261,34 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if json { Ok(()) } else { Err(ApiError::ContentType("another type")) }
 }
 
-/// What the most samples need in JSON at worst; the rule stands in the head of `api`.
-fn body_bound(description: &Description) -> usize {
-    let card = &description.card;
-    let sample = card.inputs.iter().fold(0usize, |sum, input| {
+/// What the most samples need at worst; the rule stands in the head of `api`.
+fn body_bound(description: &Description, binary: bool) -> usize {
+    let sample = description.card.inputs.iter().fold(0usize, |sum, input| {
         let elements = input.sample_elements().and_then(|count| usize::try_from(count).ok());
-        sum.saturating_add(elements.unwrap_or(usize::MAX).saturating_mul(datatype::json_bytes(input.dtype)))
+        let element_bytes = match binary {
+            true => usize::try_from(input.dtype.size()).unwrap_or(usize::MAX),
+            false => datatype::json_bytes(input.dtype),
+        };
+        sum.saturating_add(elements.unwrap_or(usize::MAX).saturating_mul(element_bytes))
     });
     let samples = usize::try_from(description.max_samples).unwrap_or(usize::MAX);
-    sample.saturating_mul(samples).saturating_add(ENVELOPE_BYTES)
+    let envelope = if binary { BINARY_ENVELOPE_BYTES } else { ENVELOPE_BYTES };
+    sample.saturating_mul(samples).saturating_add(envelope)
 }
 
 /// The whole body. One that announces too much is refused before any of it is read.
-async fn read(mut request: Request, most: usize) -> Result<Bytes, ApiError> {
+async fn read(mut request: Request, most: usize, patience: Duration) -> Result<Bytes, ApiError> {
     let length = request.headers().get(CONTENT_LENGTH);
     let announced = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > most) {
         return Err(ApiError::TooLarge { most });
     }
     DefaultBodyLimit::max(most).apply(&mut request);
-    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+    match tokio::time::timeout(patience, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::TooLarge { most }),
         Ok(Err(_)) => Err(ApiError::Json("its transfer was broken off or is malformed".into())),
-        Err(_) => Err(ApiError::Slow(BODY_TIMEOUT)),
+        Err(_) => Err(ApiError::Slow(patience)),
     }
 }
 

@@ -13,11 +13,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Listener, host};
-
-/// A connection whose next request's headers have not come after this is closed: one that trickles
-/// bytes holds a place no longer than one that is idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::patient::Patient;
+use super::{Listener, Patience, host};
 
 /// The most headers of a request, and the bytes that they may take.
 const MAX_HEADERS: usize = 64;
@@ -37,6 +34,7 @@ impl Server {
     pub(super) fn start(
         listeners: Vec<Listener>,
         max_connections: usize,
+        patience: Patience,
         router: &Router,
     ) -> io::Result<Server> {
         let (shutdown, ends) = watch::channel(());
@@ -49,13 +47,13 @@ impl Server {
                     listener.set_nonblocking(true)?;
                     let listener = TcpListener::from_std(listener)?;
                     let local = router.clone().layer(middleware::from_fn(host::only_local));
-                    tasks.spawn(accept(listener, permits, local, ends));
+                    tasks.spawn(accept(listener, permits, patience, local, ends));
                 }
                 // Who may connect is for the file's mode and its users to say: no page of the web can.
                 Listener::Unix(listener, users) => {
                     listener.set_nonblocking(true)?;
                     let listener = Users { listener: UnixListener::from_std(listener)?, users };
-                    tasks.spawn(accept(listener, permits, router.clone(), ends));
+                    tasks.spawn(accept(listener, permits, patience, router.clone(), ends));
                 }
             }
         }
@@ -105,7 +103,7 @@ impl Accept for Users {
             let (stream, _) = self.listener.accept().await?;
             let user = stream.peer_cred()?.uid();
             let own = rustix::process::geteuid().as_raw();
-            if self.users.is_empty() || user == 0 || user == own || self.users.contains(&user) {
+            if may_connect(user, own, &self.users) {
                 return Ok(stream);
             }
             tracing::debug!(user, "a user that may not use the local API was turned away");
@@ -113,9 +111,15 @@ impl Accept for Users {
     }
 }
 
+/// Root and the agent's own user always may; others if they are named, or nobody is.
+fn may_connect(user: u32, own: u32, users: &[u32]) -> bool {
+    user == 0 || user == own || users.is_empty() || users.contains(&user)
+}
+
 async fn accept<L: Accept>(
     listener: L,
     permits: Arc<Semaphore>,
+    patience: Patience,
     router: Router,
     mut ends: watch::Receiver<()>,
 ) {
@@ -125,7 +129,7 @@ async fn accept<L: Accept>(
             _ = ends.changed() => break,
             accepted = next(&listener, &permits) => match accepted {
                 Ok((stream, permit)) => {
-                    connections.spawn(serve(stream, permit, router.clone(), ends.clone()));
+                    connections.spawn(serve(stream, permit, patience, router.clone(), ends.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the local API was not accepted");
@@ -152,6 +156,7 @@ async fn next<L: Accept>(
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     permit: OwnedSemaphorePermit,
+    patience: Patience,
     router: Router,
     mut ends: watch::Receiver<()>,
 ) {
@@ -159,9 +164,10 @@ async fn serve(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(Duration::from_millis(patience.headers_ms))
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
+    let stream = Patient::new(stream, Duration::from_millis(patience.answer_ms));
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
@@ -175,4 +181,22 @@ async fn serve(
         tracing::debug!(%error, "a connection to the local API ended");
     }
     drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_is_not_named_is_turned_away() {
+        for (user, users, may) in [
+            (1000, &[][..], true),
+            (1000, &[1000, 1001], true),
+            (1002, &[1000, 1001], false),
+            (0, &[1000], true),
+            (990, &[1000], true),
+        ] {
+            assert_eq!(may_connect(user, 990, users), may, "{user} among {users:?}");
+        }
+    }
 }

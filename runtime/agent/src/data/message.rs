@@ -176,6 +176,8 @@ pub struct Requests {
     pub calls: u64,
     /// Time that requests waited for the model, in microseconds.
     pub queued_us: u64,
+    /// What of it the failed ones waited.
+    pub failed_queued_us: u64,
     /// Time of the answered requests in the model, in microseconds.
     pub answered_us: u64,
     /// Time of the failed requests in the model, in microseconds.

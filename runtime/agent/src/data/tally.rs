@@ -106,6 +106,9 @@ impl Tally {
         *count = count.saturating_add(1);
         *time_us = time_us.saturating_add(called_us);
         requests.queued_us = requests.queued_us.saturating_add(queued_us);
+        if !answered {
+            requests.failed_queued_us = requests.failed_queued_us.saturating_add(queued_us);
+        }
         requests.last_unix_ms = now_unix_ms;
     }
 
@@ -191,6 +194,7 @@ mod tests {
             failed: 1,
             calls: 0,
             queued_us: 6,
+            failed_queued_us: 2,
             answered_us: 40,
             failed_us: 20,
             last_unix_ms: 3_000,

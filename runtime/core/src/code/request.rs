@@ -3,10 +3,10 @@
 super::codes! {
     ROUTE_UNKNOWN = "request-route", Usage,
         "The local API has no such path.",
-        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer, the last three also below /v2/models/NAME/versions/VERSION, /v2/models/NAME/stats, /v2/models/stats, /v2/repository/index and /dunlin/v1/device.";
+        "The paths are /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, /v2/models/NAME/ready, /v2/models/NAME/infer, the last three also below /v2/models/NAME/versions/VERSION, /v2/models/NAME/stats, /v2/models/stats, /v2/repository/index, /dunlin/v1/device and /openapi.json, which describes them all.";
     METHOD_WRONG = "request-method", Usage,
         "The path does not take this HTTP method.",
-        "Use POST for `infer` and GET for everything else.";
+        "Use POST for `infer` and for `/v2/repository/index`, and GET for everything else.";
     HOST_REFUSED = "request-host", Refused,
         "The Host or Origin header of a request names neither localhost nor a loopback address, as when a web page tries to reach the device's API.",
         "Call the API by 127.0.0.1, [::1] or localhost, from the device itself.";
@@ -17,7 +17,7 @@ super::codes! {
         "The body of a request is announced as something else than JSON.",
         "Send `Content-Type: application/json` or none; a body with binary tensors has the header `Inference-Header-Content-Length`.";
     BODY_TOO_LARGE = "request-too-large", Usage,
-        "The body of a request is longer than the model's inputs can be in JSON.",
+        "The body of a request is longer than the model's inputs can be, in JSON or in binary.",
         "Send fewer samples a request; the message has the bound.";
     BODY_SLOW = "request-timeout", Failed,
         "The body of a request did not come to its end in time.",
