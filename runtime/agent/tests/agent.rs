@@ -4,12 +4,14 @@
 mod plant;
 mod support;
 
-use std::time::Duration;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use dunlin_core::telemetry::PresenceState;
 
 use plant::{Plant, Signer, module_release};
-use support::{STUCK, card, stick, worker_at};
+use support::{Answer, STUCK, card, stick, worker_at};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -221,5 +223,148 @@ async fn a_start_that_cannot_be_says_why_with_its_code() {
     let (code, text) = plant.run(&["check-config"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("error[config-invalid]"), "{text}");
+    assert_eq!(agent.terminate(), Some(0));
+}
+
+/// A request that shows a token.
+fn ask(at: SocketAddr, request: &str, token: &str, body: &str) -> Answer {
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    support::raw(at, [head.as_str(), body].concat().as_bytes())
+}
+
+const INFER: &str = "POST /v2/models/m/infer";
+
+fn wait_until_it_serves(at: SocketAddr, token: &str) {
+    let end = Instant::now() + PATIENCE;
+    while ask(at, "GET /v2/models/m/ready", token, "").status != 200 {
+        assert!(Instant::now() < end, "the model does not serve");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whatever a device knows that nobody else may know, none of it comes into its log, however much it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_at_any_level() {
+    const PASSWORD: &str = "canary-password-7261";
+    const TOKEN: &str = "canary-token-5480-6637";
+    const WRONG: &str = "canary-wrong-token-9912";
+    const TLS: &str = "canary-private-key-3348";
+    let plant = Plant::new().await;
+    plant.write_secret("password", PASSWORD);
+    plant.write_secret("token", TOKEN);
+    let plain = plant.config();
+    let config = plain
+        .replace("mqtt://", "mqtt://canary-user@")
+        .replace("[api]", "password_file = \"password\"\n[api]\ntoken_file = \"token\"");
+    plant.configure(&config);
+    let (release, wasm) = module_release("m", 1, &card(4), 1.0, "");
+    plant.publish_release(&release, &wasm, Signer::Release).await;
+    plant.deploy(1, &release, Signer::Deploy).await;
+    let mut agent = plant.start_at("trace");
+    let at = agent.address();
+    let body = support::input("[1,2]", "[1,2]");
+    wait_until_it_serves(at, TOKEN);
+    assert_eq!(ask(at, INFER, TOKEN, &body).status, 200);
+    assert_eq!(ask(at, INFER, WRONG, &body).error(), (401, "request-token".into()));
+    assert_eq!(support::post(at, "/v2/models/m/infer", &body).error(), (401, "request-token".into()));
+    assert_eq!(agent.terminate(), Some(0));
+    let log = agent.log();
+    assert!(log.contains("DEBUG") && log.contains("switched"), "it says much: {log:.2000}");
+    let mut said = vec![("a day of the agent", log)];
+    // What is wrong with a configuration is said without what is in it.
+    let tls = "ca_file = \"ca.pem\"\ncertificate_file = \"c.pem\"\ncertificate_key_file = \"c.key\"\n[api]";
+    plant.write_secret("ca.pem", "no certificate");
+    plant.write_secret("c.pem", "no certificate");
+    plant.write_secret("c.key", TLS);
+    for (what, config) in [
+        (
+            "a password in the file",
+            config.replace("password_file = \"password\"", &format!("password = \"{PASSWORD}\"")),
+        ),
+        ("a password in the URL", plain.replace("mqtt://", &format!("mqtt://user:{PASSWORD}@"))),
+        ("a token in the file", config.replace("token_file = \"token\"", &format!("token = \"{TOKEN}\""))),
+    ] {
+        plant.configure(&config);
+        for verb in ["check-config", "run"] {
+            let (code, text) = plant.run(&[verb]);
+            assert!(code.is_some_and(|code| code != 0) && text.contains("error["), "{what}: {text}");
+            said.push((what, text));
+        }
+    }
+    plant.configure(&config);
+    said.push(("check-config", plant.run(&["check-config"]).1));
+    plant.configure(&plain.replace("mqtt://", "mqtts://").replace("[api]", tls));
+    said.push(("check-config of TLS files that are none", plant.run(&["check-config"]).1));
+    plant.configure(&config);
+    said.push(("state", plant.run(&["state"]).1));
+    let secrets = [PASSWORD, TOKEN, WRONG, TLS].map(str::to_string);
+    for secret in secrets.into_iter().chain(Plant::device_secrets()) {
+        assert!(secret.len() >= 16);
+        for (what, text) in &said {
+            assert!(!text.contains(&secret), "{what} tells a secret:\n{text}");
+        }
+    }
+}
+
+/// Thousands of connections, bodies that are too long, callers without a right: the answers are those of the
+/// page, the memory is bounded, and who comes afterwards is served. `DUNLIN_ABUSE_CONNECTIONS` scales it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_costs_the_agent_little_memory_and_nobody_their_answer() {
+    const TOKEN: &str = "0123456789abcdef";
+    let plant = Plant::new().await;
+    plant.write_secret("token", TOKEN);
+    plant.configure(&plant.config().replace("[api]", "[api]\ntoken_file = \"token\""));
+    let (release, wasm) = module_release("m", 1, &card(4), 1.0, "");
+    plant.publish_release(&release, &wasm, Signer::Release).await;
+    plant.deploy(1, &release, Signer::Deploy).await;
+    let mut agent = plant.start();
+    let at = agent.address();
+    let body = support::input("[1,2]", "[1,2]");
+    wait_until_it_serves(at, TOKEN);
+    let before = agent.memory_bytes();
+    let long = format!(
+        "POST /v2/models/m/infer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100000000\r\n\r\n"
+    );
+    for _ in 0..100 {
+        assert_eq!(support::raw(at, long.as_bytes()).error(), (413, "request-too-large".into()));
+        assert_eq!(support::post(at, "/v2/models/m/infer", &body).error(), (401, "request-token".into()));
+        let foreign = support::raw(at, b"GET /v2 HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert_eq!(foreign.error(), (403, "request-host".into()));
+        let large = format!("GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+        assert_eq!(support::raw(at, large.as_bytes()).status, 431);
+    }
+    let wanted: usize =
+        std::env::var("DUNLIN_ABUSE_CONNECTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(800);
+    let (mut held, mut failed) = (Vec::new(), 0);
+    while held.len() < wanted && failed < 5 {
+        match TcpStream::connect_timeout(&at, Duration::from_millis(200)) {
+            Ok(mut stream) => {
+                // Half of a body each, as much as the model's bound lets.
+                let _ = stream.write_all(long.replace("100000000", "80000").as_bytes());
+                stream.set_nonblocking(true).unwrap();
+                let _ = stream.write(&[b' '; 40_000]);
+                held.push(stream);
+            }
+            Err(_) => failed += 1,
+        }
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let during = agent.memory_bytes();
+    let connections = held.len();
+    drop(held);
+    let began = Instant::now();
+    let answer = ask(at, INFER, TOKEN, &body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    eprintln!(
+        "{connections} connections with half a body each: {} KiB of memory before, {} KiB during; a good client \
+         was served {:?} after they went",
+        before / 1024,
+        during / 1024,
+        began.elapsed()
+    );
+    assert!(during < before + (64 << 20), "{before} bytes before, {during} during");
     assert_eq!(agent.terminate(), Some(0));
 }

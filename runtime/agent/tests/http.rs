@@ -1,6 +1,6 @@
 //! The local inference API over a real socket: every path, every kind of bad request.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod support;
 
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{Alarm, ApiBounds, listen_tcp};
+use dunlin_agent::api::{Alarm, ApiBounds, Listener, listen_tcp, listen_unix};
 use dunlin_core::Digest;
 use dunlin_core::code::Coded as _;
 use serde_json::json;
 use support::schema::Description;
 use support::served::{BOUNDS, Served, status};
-use support::{Answer, card, get, input, post, post_bytes, raw, read_answer, serve, serve_stream};
+use support::{Answer, POLICY, card, get, input, post, post_bytes, raw, read_answer, serve, serve_stream};
 
 const INFER: &str = "/v2/models/adder/infer";
 
@@ -471,6 +471,76 @@ fn a_token_is_asked_for_everywhere_but_for_health() {
         assert_eq!(ask("GET", "/v2", &format!("Authorization: {wrong}\r\n")).status, 401, "{wrong}");
     }
     assert_eq!(ask("GET", "/v2", &shown.replace("Bearer", "bearer")).status, 200);
+}
+
+/// A request over a Unix socket, with any Host.
+fn over(socket: &std::path::Path, request: &str) -> Option<String> {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+const FOREIGN: &str = "GET /v2/health/live HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn a_unix_socket_is_for_whom_its_file_lets_and_asks_for_no_host() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("api.sock");
+    let listen = || listen_unix(&path);
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    // One that nobody listens at any more is replaced.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let served = Served::with(BOUNDS, POLICY, vec![Listener::Unix(listen().unwrap(), Vec::new())]);
+    assert_eq!(mode(), 0o660);
+    assert!(over(&path, FOREIGN).unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(raw(served.address(), FOREIGN.as_bytes()).status, 403, "on TCP it is refused");
+    // One that is listened at is not, and the one who listens does not notice.
+    assert_eq!(listen().unwrap_err().code().id, "listen-address-in-use");
+    assert!(over(&path, FOREIGN).unwrap().starts_with("HTTP/1.1 200"));
+    served.runtime.block_on(served.api.stop(Duration::from_secs(1)));
+    assert!(over(&path, FOREIGN).is_none(), "nobody listens any more");
+    drop(listen().unwrap());
+    // A file of another kind is left alone.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    assert!(listen_unix(&file).is_err());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    // A token is asked for all the same.
+    let token = Some(Digest::of(b"correct horse battery staple"));
+    let listener = Listener::Unix(listen().unwrap(), Vec::new());
+    let _served = Served::with(ApiBounds { token, ..BOUNDS }, POLICY, vec![listener]);
+    assert!(over(&path, &FOREIGN.replace("/v2/health/live", "/v2")).unwrap().starts_with("HTTP/1.1 401"));
+}
+
+/// As another user, where this one may become another: as root, and with `setpriv` and `curl` there.
+#[test]
+fn a_user_that_is_not_named_is_turned_away_from_the_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("api.sock");
+    let listener = Listener::Unix(listen_unix(&path).unwrap(), vec![4242]);
+    let _served = Served::with(BOUNDS, POLICY, vec![listener]);
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(folder.path(), 0o755);
+    open(&path, 0o666);
+    let ask = |user: &str| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", user, "--regid", user, "--clear-groups", "curl", "-s", "--max-time", "10"]);
+        command.arg("--unix-socket").arg(&path).arg("http://localhost/v2/health/live").output()
+    };
+    match ask("4242") {
+        Ok(output) if output.status.success() => {
+            assert_eq!(output.stdout, br#"{"live":true}"#);
+            assert!(!ask("4243").unwrap().status.success(), "another user");
+        }
+        _cannot => eprintln!("another user cannot be tried here: that needs root, setpriv and curl"),
+    }
+    assert!(over(&path, FOREIGN).unwrap().starts_with("HTTP/1.1 200"), "the agent's own user");
 }
 
 #[test]

@@ -135,11 +135,16 @@ pub fn listen_tcp(listen: SocketAddr) -> Result<std::net::TcpListener, ListenErr
 pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
     let failed = |error| ListenError { place: path.display().to_string(), error };
-    if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    match path.symlink_metadata() {
+        Ok(found) if !found.file_type().is_socket() => {
+            let what = "something that is no socket has the path";
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::AlreadyExists, what)));
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
             return Err(failed(std::io::ErrorKind::AddrInUse.into()));
         }
-        std::fs::remove_file(path).map_err(failed)?;
+        // What nobody listens at any more is replaced below.
+        Ok(_) | Err(_) => {}
     }
     // Made beside and moved into place, so that nobody connects before the mode is what it shall be.
     let mut beside = path.as_os_str().to_os_string();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use dunlin_abi::Card;
@@ -199,15 +199,41 @@ impl Plant {
 
     /// Starts the agent.
     pub fn start(&self) -> Agent {
-        self.start_by(&[])
+        self.spawn(self.command(&[]))
     }
 
     /// Starts the agent by another program.
     pub fn start_by(&self, starter: &[&str]) -> Agent {
+        self.spawn(self.command(starter))
+    }
+
+    /// Starts the agent with a log of this level.
+    pub fn start_at(&self, level: &str) -> Agent {
+        let mut command = self.command(&[]);
+        command.env("DUNLIN_LOG", level);
+        self.spawn(command)
+    }
+
+    /// All that it says goes into one file.
+    fn spawn(&self, mut command: Command) -> Agent {
         let log = self.path("agent.log");
         let file = std::fs::File::create(&log).unwrap();
-        let child = self.command(starter).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Agent { child, log }
+    }
+
+    /// A file beside the configuration that its owner alone can read.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// What the device's key is made of, as text and in hexadecimal digits.
+    pub fn device_secrets() -> [String; 2] {
+        let seed = [Signer::Device as u8 + 1; 32];
+        let text = Signer::Device.secret().to_text();
+        [text.trim().to_string(), seed.map(|byte| format!("{byte:02x}")).concat()]
     }
 
     /// Runs the agent's binary to its end: exit code and all output.
@@ -355,6 +381,27 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Resident memory of the agent and its children, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let own = self.child.id();
+        // Each thread has the children that it has started.
+        let threads = std::fs::read_dir(format!("/proc/{own}/task")).unwrap();
+        let children = threads.map(|thread| {
+            std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default()
+        });
+        let all: Vec<u32> = children
+            .flat_map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+            .chain([own])
+            .collect();
+        assert!(all.len() > 1, "the worker is a child");
+        let pages = |id: u32| -> u64 {
+            let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
+            statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0)
+        };
+        all.into_iter().map(pages).sum::<u64>() * 4096
+    }
+
+    /// All that it has said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
