@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{ApiBounds, listen_tcp};
+use dunlin_agent::api::{ApiBounds, Patience, listen_tcp};
 use dunlin_agent::data::{DataError, Interval, Phase};
 use dunlin_agent::worker::{CompileBounds, Died, Loadable, Prepare, Program, Settings, Worker};
 use dunlin_core::Digest;
@@ -36,7 +36,12 @@ impl Device {
             program: Program::at(env!("CARGO_BIN_EXE_dunlind"), &[]),
             policy: POLICY,
             compile,
-            api: ApiBounds { max_connections: 16, max_body_bytes: 1 << 20, token: None },
+            api: ApiBounds {
+                max_connections: 16,
+                max_body_bytes: 1 << 20,
+                token: None,
+                patience: Patience::DEFAULT,
+            },
             tcp: Some(tcp),
             unix: None,
             require_isolation: true,
