@@ -1,6 +1,8 @@
 //! Preparing a release: its machine code from the compiled cache, or else from its blobs, each hashed
 //! again, through the process that compiles; then to the worker.
 
+use std::time::Instant;
+
 use dunlin_core::Digest;
 use dunlin_core::code::Coded;
 use dunlin_core::document::{AttachmentKind, Blob, Release};
@@ -55,6 +57,7 @@ impl Workshop {
         if self.worker.loaded(release).await.map_err(|error| of_data(&error))?.is_some() {
             return Ok(());
         }
+        let started = Instant::now();
         let model = document.model.clone();
         let key = NativeKey { release, engine: self.engine, limits: limits(self.policy) };
         let (load, cached) = match self.recall(&key, document.clone()).await? {
@@ -70,6 +73,7 @@ impl Workshop {
             %model,
             release = %release.short(),
             cached,
+            took_us = started.elapsed().as_micros(),
             compile_ms = prepared.compile_us / 1000,
             load_us = prepared.instantiate_us,
             golden_vectors = prepared.golden_vectors,
