@@ -136,7 +136,7 @@ pub(super) fn build(
 /// nothing needs to be isolated.
 ///
 /// # Errors
-/// Those of [`build`], or there is no memory.
+/// It is refused, does not compile, or gives a wrong golden answer; or there is no memory.
 pub fn build_here(policy: Policy, prepare: Prepare) -> Result<Load, DataError> {
     let engine = Engine::new(EngineConfig::default()).map_err(|error| DataError::model(&error))?;
     let (built, model) = build(&engine, policy, &prepare)?;

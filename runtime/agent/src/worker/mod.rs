@@ -16,7 +16,7 @@
 //! knows.
 //!
 //! A worker that dies is started again and gets the same memory files, while connections wait in the
-//! system's queue. What it was doing when it died stands in the [flight record](flight), which outlives
+//! system's queue. What it was doing when it died stands in the [flight record](Flight), which outlives
 //! it: that is how a model is blamed.
 
 mod build;
