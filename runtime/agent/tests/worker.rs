@@ -274,6 +274,34 @@ async fn a_compile_bomb_dies_in_its_process_and_is_told() {
     assert_eq!(device.infer(1.0), (200, 2.0), "what serves is not disturbed");
     assert!(device.worker.loaded(good).await.unwrap().is_some());
 
+    // Who ends the process from outside says nothing against the release.
+    let device = Device::start(COMPILE).await;
+    let interrupted = tokio::join!(device.load(release("bomb", "1", &card, wasm.clone())), async {
+        let own = std::process::id().to_string();
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let children = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+                let ours = status
+                    .lines()
+                    .any(|line| line.strip_prefix("PPid:").is_some_and(|parent| parent.trim() == own));
+                (ours && words.ends_with(b"compile-child\0"))
+                    .then(|| rustix::process::Pid::from_raw(pid))
+                    .flatten()
+            });
+            let children: Vec<_> = children.collect();
+            for child in &children {
+                kill_process(*child, Signal::TERM).unwrap();
+            }
+            if !children.is_empty() {
+                return;
+            }
+        }
+    });
+    assert_eq!(interrupted.0.unwrap_err().code().id, "data-plane-ended");
+
     let bounds = CompileBounds { memory_bytes: 24 << 20, time: Duration::from_secs(60) };
     let device = Device::start(bounds).await;
     let large = device.load(release("bomb", "1", &card, wasm)).await.unwrap_err();

@@ -228,7 +228,9 @@ pub(super) async fn in_child(
     prepare: Prepare,
 ) -> Result<(Built, File), DataError> {
     let Prepare { model, release, document, artifact, golden, .. } = prepare;
-    let cpu_s = bounds.time.as_secs().saturating_add(1);
+    // Control ends it by the clock; this is for the case that control is stopped itself.
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let cpu_s = bounds.time.as_secs().saturating_add(1).saturating_mul(cores);
     let memory_bytes =
         bounds.memory_bytes.saturating_add(document.limits.memory_bytes.min(policy.memory_bytes));
     let order = Order { model, release, document: Box::new(document), policy, memory_bytes, cpu_s };
@@ -275,6 +277,13 @@ pub(super) async fn in_child(
         }
         None => {
             let ending = match status {
+                // The release is not to blame: it is tried again later.
+                Ok(Ok(status)) if in_time && children::was_ended_from_outside(status) => {
+                    let ending = children::ending(status);
+                    return Err(DataError::Ended(format!(
+                        "the process that compiles was interrupted: {ending}"
+                    )));
+                }
                 Ok(Ok(status)) => children::ending(status),
                 Ok(Err(_)) | Err(_) => "it does not end".into(),
             };

@@ -84,6 +84,14 @@ pub(super) fn readable(bytes: &[u8]) -> String {
     text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Whether somebody else ended a process: a person, a service manager, or the kernel for want of memory. What
+/// it was doing is not to blame then.
+pub(super) fn was_ended_from_outside(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    let outside = [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+    status.signal().is_some_and(|signal| outside.contains(&signal))
+}
+
 /// How a process ended, in words.
 pub(super) fn ending(status: std::process::ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
@@ -110,6 +118,9 @@ mod tests {
         let ended = |raw| ending(std::process::ExitStatus::from_raw(raw));
         assert_eq!(ended(3 << 8), "it ended with code 3");
         assert_eq!(ended(9), "it was ended by the signal KILL");
+        let outside = |raw| was_ended_from_outside(std::process::ExitStatus::from_raw(raw));
+        // An exit, an abort for want of memory, too much processor time; a service manager, the kernel.
+        assert_eq!([3 << 8, 6, 24, 15, 9].map(outside), [false, false, false, true, true]);
         assert_eq!(readable(b" a\x1b[31mb\n"), "a\u{fffd}[31mb");
     }
 }

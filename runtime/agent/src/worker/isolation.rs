@@ -96,8 +96,10 @@ fn limits(bounds: Bounds) -> Result<(), String> {
         let Some(most) = most else { continue };
         // What the process was given already may be less; only a lower limit can be set.
         let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        let most = Some(most.min(ceiling));
-        setrlimit(resource, Rlimit { current: most, maximum: most })
+        let most = most.min(ceiling);
+        // At the lower of the two a process is told by its own signal, at the higher it is killed.
+        let above = if resource == Resource::Cpu { most.saturating_add(1).min(ceiling) } else { most };
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(above) })
             .map_err(|error| format!("{resource:?}: {error}"))?;
     }
     Ok(())

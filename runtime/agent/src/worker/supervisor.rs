@@ -307,6 +307,8 @@ impl Supervisor {
                 command = commands.recv() => match command {
                     Some(Command::End(grace, reply)) => {
                         self.end(grace).await;
+                        // Its sockets are closed with it.
+                        drop(self);
                         // Nobody waits for it.
                         let _ = reply.send(());
                         return;
