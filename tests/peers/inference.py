@@ -1,68 +1,35 @@
-"""Clients that people have, against a running agent: Triton's, with its binary tensors and with JSON.
+"""Clients that people have, against a running agent: Triton's, with its binary tensors, with JSON and with
+sequences; and curl, over TCP and over the Unix socket.
 
-    python tests/peers/inference.py --dunlin target/debug/dunlin
+    python tests/peers/inference.py --dunlin target/debug/dunlin --smoother smoother.wasm
+
+`smoother.wasm` is the example of the guest SDK, a model that remembers.
 """
 
 import argparse
 import json
-import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 import tritonclient.http as triton
 
-DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples/digits"
+from world import DIGITS, World
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class World:
-    """A fleet of one device that serves the digits."""
-
-    def __init__(self, dunlin, folder):
-        self.dunlin, self.folder = dunlin, folder
-        self.api = f"127.0.0.1:{free_port()}"
-        self.broker = subprocess.Popen([dunlin, "broker", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
-        url = self.broker.stdout.readline().strip().removeprefix("listening on ")
-        fleet, wasm, bundle = f"{folder}/fleet", f"{folder}/digits.wasm", f"{folder}/press"
-        at = ["--fleet", fleet, "--broker", url]
-        self.run("init", fleet, "--fleet", "peers", "--no-passphrase")
-        self.run("enroll", "press", *at, "--channel", "stable", "-o", bundle, "--listen", self.api,
-                 "--first-connect-jitter-s", "0")
-        self.run("compile", DIGITS / "digits.onnx", "-o", wasm, "--batch", "16")
-        self.run("release", wasm, "--fleet", fleet, "--name", "digits", "--version", "1.0.0")
-        self.run("publish", "digits@1.0.0", *at)
-        self.run("deploy", "digits@1.0.0", *at, "--to", "stable")
-        self.agent = subprocess.Popen([dunlin, "agent", "--config", f"{bundle}/agent.toml"], stderr=subprocess.DEVNULL)
-
-    def run(self, *arguments):
-        subprocess.run([self.dunlin, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
-
-    def end(self):
-        for process in (self.agent, self.broker):
-            process.terminate()
-            process.wait()
+def refusal(call, *words):
+    """The message of a call that is refused."""
+    try:
+        call()
+    except triton.InferenceServerException as error:
+        assert all(word in str(error) for word in words), error
+        return
+    raise SystemExit(f"not refused: {words}")
 
 
 def check(world):
     client = triton.InferenceServerClient(world.api)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if client.is_model_ready("digits"):
-                break
-        except Exception:
-            pass  # The agent is not there yet.
-        assert time.monotonic() < deadline, "the model does not serve"
-        time.sleep(0.1)
     passed = 0
     assert client.is_server_live() and client.is_server_ready(), "health"
     assert client.is_model_ready("digits", "1.0.0") and not client.is_model_ready("digits", "2.0.0"), "version"
@@ -70,7 +37,7 @@ def check(world):
     metadata = client.get_model_metadata("digits")
     assert metadata["inputs"][0]["shape"] == [-1, 64], metadata
     index = client.get_model_repository_index()
-    assert index == [{"name": "digits", "version": "1.0.0", "state": "READY", "reason": ""}], index
+    assert index[0] == {"name": "digits", "version": "1.0.0", "state": "READY", "reason": ""}, index
     statistics = client.get_inference_statistics("digits")["model_stats"][0]
     assert statistics["inference_stats"]["success"]["count"] == 0, statistics
     passed += 6
@@ -89,27 +56,81 @@ def check(world):
                 answers.append(answer.as_numpy(output))
                 passed += 1
     assert all(np.array_equal(answers[0], answer) for answer in answers), "JSON and binary carry the same bits"
-    try:
-        pixels = triton.InferInput("pixels", [1, 63], "FP32")
-        pixels.set_data_from_numpy(np.zeros((1, 63), np.float32))
-        client.infer("digits", [pixels])
-        raise SystemExit("a wrong shape was taken")
-    except triton.InferenceServerException as error:
-        assert "shape" in str(error), error
-        passed += 1
-    return passed
+    pixels = triton.InferInput("pixels", [1, 63], "FP32")
+    pixels.set_data_from_numpy(np.zeros((1, 63), np.float32))
+    refusal(lambda: client.infer("digits", [pixels]), "shape")
+    return passed + 1
+
+
+def check_sequences(world):
+    """Two streams of a model that remembers, interleaved; the model's own rule in Python says what is right."""
+    client = triton.InferenceServerClient(world.api)
+    assert {"sequence", "sequence(string_id)"} <= set(client.get_server_metadata()["extensions"])
+
+    def ask(temperature, **sequence):
+        channel = triton.InferInput("channel", [], "UINT8")
+        channel.set_data_from_numpy(np.array(1, np.uint8))
+        degrees = triton.InferInput("temperature", [], "FP32")
+        degrees.set_data_from_numpy(np.array(temperature, np.float32))
+        return float(client.infer("smoother", [channel, degrees], **sequence).as_numpy("smooth"))
+
+    passed, means = 0, {}
+    for step in range(20):
+        for stream in (42, "press-3"):
+            temperature = np.float32(20 + step * (1 if stream == 42 else -2))
+            mean = means.get(stream, temperature)
+            means[stream] = mean + (temperature - mean) / np.float32(16)
+            end = step == 19
+            smooth = ask(temperature, sequence_id=stream, sequence_start=step == 0, sequence_end=end)
+            assert smooth == float(means[stream]), (stream, step, smooth, means[stream])
+            passed += 1
+    refusal(lambda: ask(20, sequence_id=42), "42", "not open")
+    refusal(lambda: ask(20), "sequence_id")
+    pixels = triton.InferInput("pixels", [1, 64], "FP32")
+    pixels.set_data_from_numpy(np.zeros((1, 64), np.float32))
+    refusal(lambda: client.infer("digits", [pixels], sequence_id=1, sequence_start=True), "remembers nothing")
+    return passed + 3
+
+
+def curl(*arguments):
+    """The status and the body."""
+    done = subprocess.run(["curl", "-s", "-w", "\n%{http_code}", *arguments], check=True, capture_output=True, text=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def check_curl(world):
+    image = np.load(DIGITS / "test_images.npy").astype(np.float64).reshape(-1, 64)[:1]
+    request = json.dumps({"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": image.tolist()}]})
+    path, kind = "/v2/models/digits/infer", ["-H", "Content-Type: application/json"]
+    answers, passed = [], 0
+    for where in ([f"http://{world.api}"], ["--unix-socket", world.socket, "http://device"]):
+        *options, origin = where
+        at = lambda path, *more: curl(*options, *more, origin + path)
+        assert at("/v2/health/ready") == (200, {"ready": True})
+        status, answer = at(path, *kind, "-d", request)
+        assert status == 200, answer
+        answers.append(answer["outputs"])
+        status, error = at(path, *kind, "-d", request.replace("pixels", "pixel"))
+        assert (status, error["code"]) == (400, "input-unknown"), error
+        assert at("/openapi.json")[1]["openapi"].startswith("3."), "the description"
+        passed += 4
+    assert answers[0] == answers[1], "TCP and the Unix socket give the same"
+    status, error = curl("-H", "Host: evil.example", f"http://{world.api}/v2")
+    assert (status, error["code"]) == (403, "request-host"), error
+    return passed + 1
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--dunlin", required=True)
+    parser.add_argument("--smoother", required=True)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(str(pathlib.Path(arguments.dunlin).resolve()), folder)
-        try:
-            print(f"tritonclient: {check(world)} passed")
-        finally:
-            world.end()
+    with tempfile.TemporaryDirectory() as folder, World(
+        arguments.dunlin, folder, {"smoother": arguments.smoother}
+    ) as world:
+        print(f"tritonclient: {check(world)} passed, sequences: {check_sequences(world)} passed")
+        print(f"curl: {check_curl(world)} passed")
 
 
 if __name__ == "__main__":

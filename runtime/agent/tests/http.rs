@@ -53,7 +53,8 @@ fn health_and_metadata_are_those_of_the_protocol() {
 fn tensors_go_in_flat_or_nested_and_come_out_with_shape_and_id() {
     let served = Served::adder();
     let at = served.address();
-    let body = input("[2,2]", "[1,2,3.25,-4]").replacen('{', r#"{"id":"42","#, 1);
+    // KServe's client names the model in the body as well.
+    let body = input("[2,2]", "[1,2,3.25,-4]").replacen('{', r#"{"id":"42","model_name":"adder","#, 1);
     let answer = post(at, INFER, &body);
     assert_eq!(answer.status, 200, "{answer:?}");
     let json = answer.json();
@@ -213,6 +214,7 @@ fn each_bad_input_has_its_status_and_code() {
         (x.replace("FP32", "FP16"), 400, "input-dtype"),
         (x.replace("\"x\"", "\"z\""), 400, "input-unknown"),
         (r#"{"inputs":[]}"#.into(), 400, "input-missing"),
+        (x.replacen('{', r#"{"model_name":"other","#, 1), 400, "request-json"),
         (x.replace("]}]}", r#"]}],"outputs":[{"name":"z"}]}"#), 400, "output-unknown"),
         (x.replace("]}]}", "]}],\"priority\":1}"), 400, "request-json"),
         ("{".into(), 400, "request-json"),

@@ -17,6 +17,8 @@ use crate::data::{MAX_SEQUENCE_ID_BYTES, Sequence, SequenceId, Tensor};
 pub(super) struct Request {
     /// The caller's own name for the request, given back.
     pub id: Option<String>,
+    /// The model that the body names, as KServe's client does beside the path.
+    pub model: Option<String>,
     /// The inputs.
     pub inputs: Vec<Tensor>,
     /// The outputs that are wanted; all of them where the request names none.
@@ -40,6 +42,7 @@ pub(super) struct Wanted {
 #[serde(deny_unknown_fields)]
 struct Body<'a> {
     id: Option<String>,
+    model_name: Option<String>,
     #[serde(borrow)]
     inputs: Vec<Input<'a>>,
     outputs: Option<Vec<Output>>,
@@ -103,6 +106,7 @@ pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, A
     }
     Ok(Request {
         id: body.id,
+        model: body.model_name,
         inputs,
         outputs: Some(outputs).filter(|it| !it.is_empty()),
         binary: by_default,
@@ -247,7 +251,7 @@ mod tests {
         let input = Tensor { name: "x".into(), dtype: DType::U8, shape: vec![1, 2], bytes: vec![1, 2] };
         let outputs = Some(vec![Wanted { name: "y".into(), binary: false }]);
         let id = Some("7".into());
-        let wanted = Request { id, inputs: vec![input], outputs, binary: false, sequence: None };
+        let wanted = Request { id, model: None, inputs: vec![input], outputs, binary: false, sequence: None };
         assert_eq!(request, wanted);
         let all = parse(br#"{"inputs":[],"outputs":[]}"#, None).unwrap();
         assert_eq!(all.outputs, None);

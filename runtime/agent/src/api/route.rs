@@ -222,7 +222,10 @@ async fn infer_with(
     }
     let most = body_bound(&description, json_bytes.is_some()).min(api.max_body_bytes);
     let content = read(request, most, api.body_patience).await?;
-    let body::Request { id, inputs, outputs, binary, sequence } = parse(content, json_bytes).await?;
+    let body::Request { id, model, inputs, outputs, binary, sequence } = parse(content, json_bytes).await?;
+    if model.is_some_and(|model| model != description.model.as_str()) {
+        return Err(ApiError::Json("its model_name is not the model of the path".into()));
+    }
     for body::Wanted { name, .. } in outputs.iter().flatten() {
         let mut known = description.card.outputs.iter().map(|output| output.name.as_str());
         if !known.any(|known| known == name) {

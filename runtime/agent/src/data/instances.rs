@@ -14,7 +14,7 @@ use crate::worker::Place;
 /// What a thread calls.
 pub(super) enum Instances {
     /// `None` after a failure, until a new one could be made.
-    One(Option<Instance>),
+    One(Option<Box<Instance>>),
     /// One a stream.
     Many(Box<Open>),
 }
@@ -43,7 +43,7 @@ pub(super) enum Way {
 impl Instances {
     /// For a model without state.
     pub(super) fn one(instance: Instance) -> Instances {
-        Instances::One(Some(instance))
+        Instances::One(Some(Box::new(instance)))
     }
 
     /// For a model of state `stream`.
@@ -94,7 +94,7 @@ impl Instances {
     ) -> Result<&mut Instance, CallError> {
         match (self, way) {
             (Instances::One(Some(instance)), _) => Ok(instance),
-            (Instances::One(empty), _) => Ok(empty.insert(place.during(|| model.instantiate())?)),
+            (Instances::One(empty), _) => Ok(empty.insert(Box::new(place.during(|| model.instantiate())?))),
             (Instances::Many(open), Way::Open(id)) => {
                 let made = match open.spare.take() {
                     Some(spare) => spare,
@@ -116,7 +116,7 @@ impl Instances {
     /// The instance that a request was answered by.
     pub(super) fn current(&mut self, sequence: Option<&Sequence>) -> Option<&mut Instance> {
         match (self, sequence) {
-            (Instances::One(instance), _) => instance.as_mut(),
+            (Instances::One(instance), _) => instance.as_deref_mut(),
             (Instances::Many(open), Some(sequence)) => open.instances.get_mut(&sequence.id),
             (Instances::Many(_), None) => None,
         }
@@ -146,7 +146,7 @@ impl Instances {
     /// Makes the one instance of a model without state anew, where it was dropped.
     pub(super) fn renew(&mut self, model: &CompiledModel, place: &Place) -> Result<(), CallError> {
         if let Instances::One(empty @ None) = self {
-            *empty = Some(place.during(|| model.instantiate())?);
+            *empty = Some(Box::new(place.during(|| model.instantiate())?));
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Instances {
     /// Linear memory of all of them.
     pub(super) fn memory_bytes(&self) -> u64 {
         match self {
-            Instances::One(instance) => instance.as_ref().map_or(0, Instance::memory_bytes),
+            Instances::One(instance) => instance.as_ref().map_or(0, |instance| instance.memory_bytes()),
             Instances::Many(open) => {
                 let all = open.instances.values().chain(&open.spare);
                 all.fold(0, |sum, instance| sum.saturating_add(instance.memory_bytes()))
