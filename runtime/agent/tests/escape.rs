@@ -3,7 +3,8 @@
 //!
 //! The program starts itself as the one that tries, once unlocked, to show that the tries would work, and
 //! once locked. It also starts the agent on a kernel that pretends to know no landlock.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(unsafe_code, reason = "system calls that no library makes")]
 
 mod plant;
