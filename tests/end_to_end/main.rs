@@ -24,6 +24,7 @@ mod measure;
 mod mosquitto;
 mod onnx;
 mod options;
+mod precompiled;
 mod registry;
 mod resume;
 mod threshold;

@@ -12,6 +12,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use dunlin_core::code::Coded as _;
 use dunlin_core::update::{DeviceState, Installed, ModelState, Stage};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Config;
 use crate::control;
@@ -94,21 +98,22 @@ pub fn run(arguments: Arguments, words: &[&str]) -> Result<(), AgentError> {
 
 /// A process that control started; its log goes to control, which adds the time.
 fn child(main: fn() -> std::io::Result<()>) -> Result<(), AgentError> {
-    let log = tracing_subscriber::fmt().with_env_filter(log_filter()).with_ansi(false).without_time();
-    let _ = log.with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
+    log_to(log.with_writer(std::io::stderr));
     main().map_err(|error| AgentError::system("socket to the agent", &error))
 }
 
-fn log_filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"))
+/// Logs what `DUNLIN_LOG` names: a level, or levels by the place that speaks, as `info,dunlin_mqtt=debug`.
+fn log_to(layer: impl Layer<Registry> + Send + Sync) {
+    let chosen = std::env::var("DUNLIN_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = chosen.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    // Another subscriber may be in place where the agent is embedded.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
 fn run_agent(config: Config, program: worker::Program) -> Result<(), AgentError> {
-    // Another subscriber may be in place where the agent is embedded.
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(log_filter()).with_ansi(colours);
-    let _ = log.with_writer(std::io::stderr).try_init();
+    log_to(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -225,6 +230,7 @@ mod tests {
             artifact: Digest::of(b"a"),
             counter,
             version: format!("1.0.{counter}"),
+            precompiled: false,
         };
         let state = DeviceState {
             format: 1,

@@ -342,10 +342,19 @@ impl Config {
     /// [`ConfigError::Text`] with line, key and what was wanted.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let config: Config = toml::from_str(text).map_err(|error| error::locate(text, &error))?;
-        match config.broker.misfit().or_else(|| config.api.misfit()) {
+        match config.broker.misfit().or_else(|| config.api.misfit()).or_else(|| config.precompiled_misfit()) {
             Some((key, wanted)) => Err(error::at_key(text, key, wanted)),
             None => Ok(config),
         }
+    }
+
+    /// Code that others compiled is run only where nothing of the isolation is missing.
+    fn precompiled_misfit(&self) -> Option<(&'static str, &'static str)> {
+        let misfit = self.site.allow_precompiled && !self.worker.require_isolation;
+        misfit.then_some((
+            "site.allow_precompiled",
+            "worker.require_isolation = true with it: nobody checks what such code does, so it runs fully isolated or not at all",
+        ))
     }
 
     /// The effective configuration as a file: every key with its value, defaults included.

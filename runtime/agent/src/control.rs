@@ -127,7 +127,7 @@ struct Control {
     store: Store,
     data: Worker,
     /// The engine of this program, as the compiled cache knows it.
-    engine: Digest,
+    engine: Option<Digest>,
     /// The device's own bounds on models.
     policy: Policy,
     link: Link,
@@ -329,12 +329,14 @@ impl Control {
             tracing::error!(release = %release.short(), "asked to prepare a release without a document");
             return;
         };
+        let variant = self.device.variant(document).map(|variant| variant.cloned());
         let document = dunlin_core::document::Release::clone(document);
         let workshop = prepare::Workshop {
             store: self.store.clone(),
             worker: self.data.clone(),
             policy: self.policy,
             engine: self.engine,
+            variant,
         };
         let inbox = self.inbox.clone();
         tokio::spawn(async move {

@@ -230,7 +230,8 @@ async fn a_model_takes_its_weights_once() {
     assert_eq!(device.infer(1.0).0, 200);
     let grown = proportional_bytes(worker) - before;
     eprintln!("weights of {WEIGHTS} bytes: the worker grew by {grown}");
-    assert!(grown >= WEIGHTS as u64, "the sum read them all: {grown}");
+    // Its share of the program's pages moves a little with who else has them.
+    assert!(grown >= WEIGHTS as u64 - (1 << 20), "the sum read them all: {grown}");
     assert!(grown <= WEIGHTS as u64 + (2 << 20) + 4 * 65_536, "{grown} bytes for weights of {WEIGHTS}");
 }
 

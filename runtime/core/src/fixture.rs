@@ -31,6 +31,8 @@ pub(crate) enum Key {
     Release,
     Deploy,
     Stranger,
+    Native,
+    Native2,
 }
 
 impl Key {

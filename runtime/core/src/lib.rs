@@ -27,6 +27,7 @@ pub mod hex;
 pub mod id;
 mod json;
 pub mod key;
+pub mod precompiled;
 pub mod telemetry;
 mod text;
 pub mod topic;

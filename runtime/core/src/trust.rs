@@ -149,6 +149,19 @@ impl TrustedRoot {
         Ok(verified(document, opened, envelope))
     }
 
+    /// Whether a document bears the signatures of another role beside those of its own. It says nothing of
+    /// the latter, which a [`Verified`] document has.
+    ///
+    /// # Errors
+    /// The root does not use the role, or too few of its keys signed.
+    pub fn countersigned<T: Document>(
+        &self,
+        document: &Verified<T>,
+        role: RoleName,
+    ) -> Result<(), TrustError> {
+        expect_role(self.root(), &Envelope::parse(document.envelope())?, T::KIND, role)
+    }
+
     /// The root.
     pub fn root(&self) -> &Root {
         &self.0
@@ -180,11 +193,15 @@ fn verified<T>(document: T, opened: &Envelope, envelope: &[u8]) -> Verified<T> {
 }
 
 fn expect_threshold<T: Document>(root: &Root, opened: &Envelope) -> Result<(), TrustError> {
-    let role = root.role(T::ROLE).ok_or(TrustError::RoleUnused { kind: T::KIND, role: T::ROLE })?;
-    let needed = usize::from(role.threshold);
-    let found = opened.count_signers(root.role_keys(T::ROLE), needed);
+    expect_role(root, opened, T::KIND, T::ROLE)
+}
+
+fn expect_role(root: &Root, opened: &Envelope, kind: &'static str, role: RoleName) -> Result<(), TrustError> {
+    let members = root.role(role).ok_or(TrustError::RoleUnused { kind, role })?;
+    let needed = usize::from(members.threshold);
+    let found = opened.count_signers(root.role_keys(role), needed);
     if found < needed {
-        return Err(TrustError::Threshold { kind: T::KIND, role: T::ROLE, found, needed });
+        return Err(TrustError::Threshold { kind, role, found, needed });
     }
     Ok(())
 }

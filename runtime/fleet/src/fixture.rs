@@ -124,6 +124,7 @@ pub(crate) fn request(model: &str, version: &str, module: Vec<u8>) -> ReleaseReq
         deadline_us: None,
         lineage: Lineage::default(),
         provenance: None,
+        precompiled: Vec::new(),
         now_unix_s: TODAY,
     }
 }

@@ -153,9 +153,10 @@ impl Fleet {
         earlier.into_iter().find_map(|root| root.verify(envelope).ok()).map_or(newest, Ok)
     }
 
-    /// Whether devices with the newest root accept a document by its signatures.
+    /// Whether all devices with the newest root accept a document by its signatures, also those that run a part
+    /// of it which another role signs.
     pub(crate) fn is_current<T: Document>(&self, document: &Verified<T>) -> bool {
-        self.root.verify::<T>(document.envelope()).is_ok()
+        self.verify_whole::<T>(document.envelope()).is_ok()
     }
 
     /// All releases of a model, by counter, those signed under an earlier root included.

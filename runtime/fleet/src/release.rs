@@ -18,15 +18,16 @@ use dunlin_core::chunk::{self, DescribeError};
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{
     self, Attachment, AttachmentKind, Blob, Compat, Contract, DocumentError, Lineage, Probation, Release,
-    SCHEMA,
+    RoleName, SCHEMA,
 };
 use dunlin_core::drift::BaselineError;
 use dunlin_core::id::ModelName;
+use dunlin_core::precompiled::{Head, Machine, PrecompiledError};
 use dunlin_sandbox::Summary;
 
 use crate::folder::{Fleet, FolderError, exhausted};
 use crate::golden::{self, GoldenFileError};
-use crate::run::{RunError, Runner, local_limits};
+use crate::run::{DEADLINE_US, RunError, Runner, local_limits};
 use crate::tensor::Tensor;
 
 /// A new release counts as proven after this many inferences without a fault.
@@ -37,9 +38,6 @@ const PROBATION_S: u32 = 600;
 
 /// It is taken back after this many failures.
 const PROBATION_FAILURES: u32 = 3;
-
-/// The default deadline of a call, in microseconds.
-pub const DEADLINE_US: u64 = 1_000_000;
 
 /// Memory that a module may add to what it starts with, where it does not say itself: 16 MiB.
 const GROWTH_BYTES: u64 = 16 << 20;
@@ -63,6 +61,8 @@ pub struct ReleaseRequest {
     pub lineage: Lineage,
     /// An in-toto statement about the module, which travels with the release and is bound by it.
     pub provenance: Option<Vec<u8>>,
+    /// Machine code for devices without a compiler: files that [`precompile`](crate::run::precompile) made.
+    pub precompiled: Vec<Vec<u8>>,
     /// Now, in seconds since 1970.
     pub now_unix_s: u64,
 }
@@ -139,6 +139,20 @@ pub enum ReleaseError {
     /// The statement is none, or about something else.
     #[error("the provenance file is no in-toto statement about this module: {0}")]
     Provenance(String),
+    /// Machine code of another module or deadline, or no such file.
+    #[error("precompiled variant {index}, counted from 0: {error}")]
+    Precompiled {
+        /// Which.
+        index: usize,
+        /// What is wrong with it.
+        error: PrecompiledError,
+    },
+    /// Nobody may sign machine code.
+    #[error(
+        "the root does not use role {}: `dunlin root add-key precompiled NAME PUBLIC` lets somebody sign machine code",
+        RoleName::Precompiled
+    )]
+    NoRole,
     /// The baseline cannot be made.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
@@ -159,6 +173,8 @@ impl Coded for ReleaseError {
             ReleaseError::Columns { .. } | ReleaseError::NoRows => code::fleet::TENSOR_SHAPE,
             ReleaseError::Golden(error) => error.code(),
             ReleaseError::Provenance(_) => code::fleet::PROVENANCE,
+            ReleaseError::Precompiled { error, .. } => error.code(),
+            ReleaseError::NoRole => code::document::ROLE_UNUSED,
             ReleaseError::Baseline(error) => error.code(),
             ReleaseError::Chunks(error) => error.code(),
             ReleaseError::Document(error) => error.code(),
@@ -236,7 +252,15 @@ impl Fleet {
             (AttachmentKind::Baseline, baseline),
             (AttachmentKind::Provenance, request.provenance),
         ];
-        for (kind, bytes) in attachments {
+        if !request.precompiled.is_empty() && self.root().root().role(RoleName::Precompiled).is_none() {
+            return Err(ReleaseError::NoRole);
+        }
+        let variants = request.precompiled.into_iter().enumerate().map(|(index, file)| {
+            let kind = variant(&file, release.artifact.digest, runner.is_interruptible());
+            Ok((kind.map_err(|error| ReleaseError::Precompiled { index, error })?, Some(file)))
+        });
+        let variants: Vec<_> = variants.collect::<Result<_, ReleaseError>>()?;
+        for (kind, bytes) in attachments.into_iter().chain(variants) {
             let Some(bytes) = bytes else { continue };
             let (blob, more) = pack(bytes, &[])?;
             release.attachments.push(Attachment { kind, blob });
@@ -280,6 +304,14 @@ impl Fleet {
         let last = earlier.last().map_or(0, |release| release.counter);
         Ok(last.checked_add(1).ok_or_else(|| exhausted::<Release>("counter", "the next release epoch"))?)
     }
+}
+
+/// What a precompiled variant is, if it is of this module, and with checks only where the deadline asks for them.
+fn variant(file: &[u8], artifact: Digest, interruptible: bool) -> Result<AttachmentKind, PrecompiledError> {
+    let (head, _) = Head::parse(file)?;
+    let machine = Machine { target: head.target.clone(), wasmtime: head.wasmtime.clone() };
+    head.expect(artifact, &machine, interruptible)?;
+    Ok(AttachmentKind::Precompiled { target: machine.target, wasmtime: machine.wasmtime })
 }
 
 /// How a file travels, and what is to be kept for it: itself and, where it is long, its chunk list.

@@ -3,16 +3,21 @@
 //! It is the device's own sandbox: under the limits of a release, what passes here passes there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dunlin_abi::{Card, Dim, TensorSpec};
 use dunlin_core::VerifiedArtifact;
 use dunlin_core::code::{self, Code, Coded};
+use dunlin_core::precompiled::{Head, PrecompiledError};
 use dunlin_sandbox::{
-    Admission, AdmissionError, CallError, CompileError, CompiledModel, Engine, EngineConfig, Instance,
-    Limits, Summary,
+    Admission, AdmissionError, AdmittedModel, CallError, CompileError, CompiledModel, Engine, EngineConfig,
+    Instance, Limits, Summary, Target, WASMTIME_VERSION,
 };
 
 use crate::tensor::{Tensor, TensorFileError};
+
+/// The default deadline of a call, in microseconds.
+pub const DEADLINE_US: u64 = 1_000_000;
 
 /// A module that is loaded and ready.
 pub struct Runner {
@@ -31,6 +36,9 @@ pub enum RunError {
     /// It was not compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// The file of its machine code cannot be made.
+    #[error(transparent)]
+    Precompiled(#[from] PrecompiledError),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -106,6 +114,7 @@ impl Coded for RunError {
             RunError::Admission(error) => error.code(),
             RunError::Compile(error) => error.code(),
             RunError::Call(error) => error.code(),
+            RunError::Precompiled(error) => error.code(),
             RunError::Value { .. }
             | RunError::Missing { .. }
             | RunError::Unknown { .. }
@@ -135,6 +144,32 @@ pub fn local_limits(summary: &Summary) -> Limits {
     Limits { memory_bytes: declared.max(default.memory_bytes), ..default }
 }
 
+fn admitted(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<AdmittedModel, RunError> {
+    let admission =
+        Admission { limits, imports: summary.imports.clone(), card_digest: Some(summary.card_digest) };
+    Ok(dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), &admission)?)
+}
+
+/// Machine code of a module for devices that cannot compile, as a file for
+/// [`ReleaseRequest::precompiled`](crate::release::ReleaseRequest::precompiled). With the deadline of the
+/// release it has checks for the clock only where they are needed.
+///
+/// # Errors
+/// The module is not admitted, or this build makes no code for the target.
+pub fn precompile(module: Vec<u8>, target: Target, deadline_us: Option<u64>) -> Result<Vec<u8>, RunError> {
+    let summary = dunlin_sandbox::inspect(&module)?;
+    let deadline = Duration::from_micros(deadline_us.unwrap_or(DEADLINE_US));
+    let limits = Limits { deadline, ..local_limits(&summary) };
+    let model = admitted(module, &summary, limits)?;
+    let head = Head {
+        artifact: model.digest(),
+        target: target.to_string(),
+        wasmtime: WASMTIME_VERSION.to_string(),
+        interruptible: model.facts().is_interruptible(),
+    };
+    Ok(head.with_code(&dunlin_sandbox::precompile(&model, target)?)?)
+}
+
 impl Runner {
     /// Admits, compiles and instantiates a local file under its own demands.
     ///
@@ -150,13 +185,16 @@ impl Runner {
     /// # Errors
     /// As [`Runner::load`].
     pub(crate) fn within(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<Runner, RunError> {
-        let admission =
-            Admission { limits, imports: summary.imports.clone(), card_digest: Some(summary.card_digest) };
-        let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), &admission)?;
+        let admitted = admitted(bytes, summary, limits)?;
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;
         let instance = model.instantiate()?;
         Ok(Runner { _engine: engine, model, instance })
+    }
+
+    /// Whether calls are watched by the clock; if not, it is proven that they end in time.
+    pub(crate) fn is_interruptible(&self) -> bool {
+        self.model.is_interruptible()
     }
 
     /// What the module says of itself.

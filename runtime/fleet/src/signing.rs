@@ -185,10 +185,10 @@ impl Fleet {
         envelope: &Envelope,
     ) -> Result<dunlin_core::trust::Verified<T>, FolderError> {
         let bytes = envelope.to_bytes();
-        match self.root().verify(&bytes) {
-            Err(TrustError::Threshold { kind, found, needed, .. }) if found > 0 => {
+        match self.verify_whole(&bytes) {
+            Err(TrustError::Threshold { kind, role, found, needed }) if found > 0 || role != T::ROLE => {
                 file::replace(path, &bytes, Readers::Anyone)?;
-                Err(FolderError::Unfinished { kind, path: path.to_path_buf(), found, needed })
+                Err(FolderError::Unfinished { kind, path: path.to_path_buf(), role, found, needed })
             }
             Err(error) => Err(FolderError::Trust { path: path.to_path_buf(), error }),
             Ok(document) => Ok(document),
@@ -246,6 +246,11 @@ pub fn account(bytes: &[u8], root: &TrustedRoot, now_unix_s: u64) -> Result<Acco
         checks.push(Check { what, holds, found });
     };
     check("signatures", signatures(&envelope, root.root(), document.role()));
+    if let AnyDocument::Release(release) = &document
+        && let Some(second) = release.second_role()
+    {
+        check("precompiled variants", signatures(&envelope, root.root(), second));
+    }
     if let AnyDocument::Root(next) = &document {
         let own = signatures(&envelope, next, RoleName::Root);
         check("its own signatures", own);

@@ -6,6 +6,7 @@ use dunlin_core::{Digest, VerifiedArtifact};
 
 use crate::inspect::{Summary, inspect};
 use crate::limits::{Admission, Limits, MAX_STACK_BYTES};
+use crate::native::Facts;
 
 /// A module that keeps to ABI 1 and to the terms of its release. Made by [`admit`] alone.
 #[derive(Clone, Debug)]
@@ -36,8 +37,19 @@ impl AdmittedModel {
         &self.limits
     }
 
-    pub(crate) fn into_parts(self) -> (VerifiedArtifact, Summary, Limits) {
-        (self.artifact, self.summary, self.limits)
+    /// What an engine must know of it beside its machine code.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            artifact: self.artifact.digest(),
+            card: self.summary.card.clone(),
+            work: self.summary.work.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+
+    #[cfg(feature = "compiler")]
+    pub(crate) fn artifact(&self) -> &VerifiedArtifact {
+        &self.artifact
     }
 }
 

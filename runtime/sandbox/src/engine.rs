@@ -9,14 +9,16 @@ use std::io;
 use std::sync::Arc;
 
 use dunlin_core::code::{self, Code, Coded};
-use wasmtime::{Config, InstancePre, Linker, Module};
+use wasmtime::{Config, InstancePre, Linker, Module, ModuleVersionStrategy};
 
-use crate::admission::AdmittedModel;
-use crate::compiled::CompiledModel;
 use crate::host::{self, Host};
 use crate::limits::MAX_STACK_BYTES;
-use crate::native::Facts;
+use crate::target::Target;
 use crate::ticker::Ticker;
+
+/// The version of wasmtime. It runs code of this very version and of no other: a patch may change what
+/// code and engine expect of each other.
+pub const WASMTIME_VERSION: &str = "48.0.8";
 
 /// How an engine compiles and ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,8 @@ pub struct EngineConfig {
     /// How often running models are compared with their deadlines, and so by how much one may pass
     /// its own. The tick costs a wake-up of a thread while models run, and nothing while none does.
     pub tick: Duration,
-    /// Whether one model is compiled on all cores, or on the caller's alone.
+    /// Whether one model is compiled on all cores, or on the caller's alone. Says nothing in a build
+    /// without a compiler.
     pub parallel_compilation: bool,
 }
 
@@ -59,8 +62,8 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    fn new(config: &EngineConfig, interruptible: bool) -> wasmtime::Result<Compiler> {
-        let wasmtime = wasmtime::Engine::new(&settings(config, interruptible))?;
+    fn new(config: &EngineConfig, target: Option<Target>, interruptible: bool) -> wasmtime::Result<Compiler> {
+        let wasmtime = wasmtime::Engine::new(&settings(config, target, interruptible)?)?;
         let linker = host::linker(&wasmtime)?;
         Ok(Compiler { wasmtime, linker })
     }
@@ -81,8 +84,24 @@ impl Engine {
     /// # Errors
     /// wasmtime does not know this machine, or no thread can be started.
     pub fn new(config: EngineConfig) -> Result<Engine, CompileError> {
+        let interprets = cfg!(not(feature = "compiler")) && Target::HERE == Target::INTERPRETER;
+        Engine::of(&config, interprets.then_some(Target::HERE))
+    }
+
+    /// Starts an engine that runs code for wasmtime's interpreter, and its clock. Slow; where the processor
+    /// is one that Cranelift does not know, [`Engine::new`] gives the same.
+    ///
+    /// # Errors
+    /// Those of [`Engine::new`].
+    #[cfg(feature = "pulley")]
+    pub fn interpreter(config: EngineConfig) -> Result<Engine, CompileError> {
+        Engine::of(&config, Some(Target::INTERPRETER))
+    }
+
+    fn of(config: &EngineConfig, target: Option<Target>) -> Result<Engine, CompileError> {
         let compiler = |interruptible| {
-            Compiler::new(&config, interruptible).map_err(|error| CompileError::Engine(format!("{error:#}")))
+            let made = Compiler::new(config, target, interruptible);
+            made.map_err(|error| CompileError::Engine(format!("{error:#}")))
         };
         let (interruptible, bounded) = (compiler(true)?, compiler(false)?);
         // A tick of zero would be a busy loop.
@@ -92,25 +111,11 @@ impl Engine {
         Ok(Engine { inner: Arc::new(Inner { interruptible, bounded, ticker, tick }) })
     }
 
-    /// Compiles an admitted model to machine code. Takes tens of milliseconds for a model whose code
-    /// has tens of kilobytes; weights cost nothing here.
-    ///
-    /// # Errors
-    /// Cranelift gives up on the code.
-    pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
-        let (artifact, summary, limits) = model.into_parts();
-        let refused = |error: wasmtime::Error| CompileError::Compile(format!("{error:#}"));
-        let facts = Facts { artifact: artifact.digest(), card: summary.card, work: summary.work, limits };
-        let compiler = self.compiler(facts.is_interruptible());
-        let module = Module::new(compiler.wasmtime(), artifact.bytes()).map_err(refused)?;
-        let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts))
-    }
-
     pub(crate) fn compiler(&self, interruptible: bool) -> &Compiler {
         if interruptible { &self.inner.interruptible } else { &self.inner.bounded }
     }
 
+    #[cfg(feature = "compiler")]
     pub(crate) fn wasmtime_engines(&self) -> [&wasmtime::Engine; 2] {
         [&self.inner.interruptible.wasmtime, &self.inner.bounded.wasmtime]
     }
@@ -129,14 +134,25 @@ impl Engine {
 
 /// wasmtime's settings. Admission has validated the module with fewer features than these; what can
 /// be turned off here is turned off once more.
-fn settings(config: &EngineConfig, interruptible: bool) -> Config {
+pub(crate) fn settings(
+    config: &EngineConfig,
+    target: Option<Target>,
+    interruptible: bool,
+) -> wasmtime::Result<Config> {
     let mut settings = Config::new();
+    if let Some(target) = target {
+        settings.target(target.triple())?;
+    }
+    #[cfg(feature = "compiler")]
+    settings.parallel_compilation(config.parallel_compilation);
+    #[cfg(not(feature = "compiler"))]
+    let EngineConfig { tick: _, parallel_compilation: _ } = config;
     settings
+        .module_version(ModuleVersionStrategy::Custom(WASMTIME_VERSION.into()))?
         .epoch_interruption(interruptible)
         .consume_fuel(false)
         .max_wasm_stack(MAX_STACK_BYTES as usize)
         .wasm_backtrace_max_frames(NonZeroUsize::new(8))
-        .parallel_compilation(config.parallel_compilation)
         .wasm_simd(true)
         .wasm_relaxed_simd(true)
         .wasm_memory64(false)
@@ -145,7 +161,7 @@ fn settings(config: &EngineConfig, interruptible: bool) -> Config {
         .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
-    settings
+    Ok(settings)
 }
 
 /// Why no machine code was made.
@@ -179,6 +195,12 @@ impl Coded for CompileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_of_wasmtime_is_the_one_that_is_locked() {
+        let locked = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
+        assert!(include_str!("../../../Cargo.lock").contains(&locked), "{locked}");
+    }
 
     #[test]
     fn deadlines_are_rounded_up_to_ticks() {

@@ -17,7 +17,11 @@
 //! - where even the *compiler* must not be trusted with hostile input, compilation happens in a
 //!   child process under resource limits: admission bounds what the compiler sees, not what it does.
 //!
-//! ```
+//! A build without the feature `compiler` has no `Engine::compile`: it loads what another build compiled for
+//! the same [`Target`] by the same [`WASMTIME_VERSION`], with [`Engine::load`].
+//!
+#![cfg_attr(feature = "compiler", doc = "```")]
+#![cfg_attr(not(feature = "compiler"), doc = "```ignore")]
 //! use dunlin_core::VerifiedArtifact;
 //! use dunlin_sandbox::{Admission, Engine, EngineConfig, admit};
 //!
@@ -34,6 +38,8 @@
 mod admission;
 mod bounds;
 mod call;
+#[cfg(feature = "compiler")]
+mod compile;
 mod compiled;
 mod engine;
 mod host;
@@ -48,17 +54,21 @@ mod shape;
 mod simd;
 mod speech;
 mod surface;
+mod target;
 mod ticker;
 mod work;
 
 pub use admission::{AdmissionError, AdmittedModel, admit};
 pub use call::CallError;
+#[cfg(feature = "compiler")]
+pub use compile::precompile;
 pub use compiled::CompiledModel;
-pub use engine::{CompileError, Engine, EngineConfig};
+pub use engine::{CompileError, Engine, EngineConfig, WASMTIME_VERSION};
 pub use inspect::{SEGMENT_BYTES, Summary, inspect};
 pub use instance::Instance;
 pub use limits::{Admission, Limits, MAX_STACK_BYTES, NATIVE_STACK_BYTES};
 pub use native::Facts;
 pub use output::{OutputError, validate_output};
 pub use speech::{LogLine, Logs, Metric, Metrics};
+pub use target::{Target, UnknownTarget};
 pub use work::Work;

@@ -5,7 +5,6 @@
 //! which is why [`Engine::load`] is the one unsafe function of this crate.
 
 use std::fs::File;
-use std::hash::{Hash, Hasher};
 
 use dunlin_abi::Card;
 use dunlin_core::Digest;
@@ -37,28 +36,7 @@ impl Facts {
     }
 }
 
-impl CompiledModel {
-    /// The machine code with the module's data, for [`Engine::load`].
-    ///
-    /// # Errors
-    /// wasmtime cannot write it.
-    pub fn to_native(&self) -> Result<Vec<u8>, CompileError> {
-        let module = self.template().module();
-        module.serialize().map_err(|error| CompileError::Compile(format!("{error:#}")))
-    }
-}
-
 impl Engine {
-    /// Stands for everything that decides whether this engine can run machine code: wasmtime's version,
-    /// the settings, the processor and its features.
-    pub fn fingerprint(&self) -> Digest {
-        let mut bytes = Collected(Vec::new());
-        for engine in self.wasmtime_engines() {
-            engine.precompile_compatibility_hash().hash(&mut bytes);
-        }
-        Digest::of(&bytes.0)
-    }
-
     /// Makes a model out of machine code. The file is mapped, not read: weights stay in it until a model
     /// writes to them, and instances share them.
     ///
@@ -66,7 +44,7 @@ impl Engine {
     /// [`CompileError::Native`]: the code was made for another engine; compile the artifact again.
     ///
     /// # Safety
-    /// The file holds exactly what [`CompiledModel::to_native`] gave for a model with these facts, and
+    /// The file holds exactly what `CompiledModel::to_native` or `precompile` gave for a model with these facts, and
     /// nobody changes it for as long as the model lives: a sealed memory file, for one.
     #[allow(unsafe_code)]
     pub unsafe fn load(&self, code: File, facts: Facts) -> Result<CompiledModel, CompileError> {
@@ -76,18 +54,5 @@ impl Engine {
         let module = unsafe { Module::deserialize_open_file(compiler.wasmtime(), code) }.map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
         Ok(CompiledModel::new(self.clone(), template, facts))
-    }
-}
-
-/// Hashes nothing: keeps what is fed to it.
-struct Collected(Vec<u8>);
-
-impl Hasher for Collected {
-    fn finish(&self) -> u64 {
-        0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
     }
 }

@@ -46,6 +46,19 @@ fn an_unknown_key_is_an_error_with_its_line() {
 }
 
 #[test]
+fn code_that_others_compiled_needs_every_layer_of_isolation() {
+    let with = |text: &str| format!("{SMALL}[site]\nallow_precompiled = true\n{text}");
+    for text in ["", "[worker]\nrequire_isolation = false\n"] {
+        let (line, key, problem) = error_of(&with(text));
+        assert_eq!((line, key.as_str()), (7, "site.allow_precompiled"));
+        assert!(problem.contains("worker.require_isolation = true"), "{problem}");
+    }
+    let config = Config::parse(&with("[worker]\nrequire_isolation = true\n")).unwrap();
+    assert!(config.site.allow_precompiled);
+    assert!(!Config::parse(SMALL).unwrap().site.allow_precompiled);
+}
+
+#[test]
 fn a_value_of_another_unit_or_range_is_an_error_that_says_what_was_wanted() {
     for (text, key, wanted) in [
         ("keep_alive_s = \"30s\"", "broker.keep_alive_s", "from 1 to 65535"),

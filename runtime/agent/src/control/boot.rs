@@ -9,9 +9,11 @@ use dunlin_core::code::Coded as _;
 use dunlin_core::document::SCHEMA;
 use dunlin_core::enrolment::Enrolment;
 use dunlin_core::key::SecretKey;
+use dunlin_core::precompiled::Machine;
 use dunlin_core::telemetry::BootId;
 use dunlin_core::trust::TrustedRoot;
 use dunlin_core::update::{Device, DeviceState, Identity};
+use dunlin_sandbox::{Target, WASMTIME_VERSION};
 
 use crate::config::{Config, ConfigError};
 use crate::error::AgentError;
@@ -35,7 +37,14 @@ fn identity(config: &Config, boot_id: BootId) -> Result<Identity, AgentError> {
         boot_id: boot_id.to_string(),
         machine_boot: machine_boot(),
         site: config.site.clone(),
+        machine: machine(),
     })
+}
+
+/// What a build without a compiler runs.
+fn machine() -> Option<Machine> {
+    cfg!(not(feature = "compiler"))
+        .then(|| Machine { target: Target::HERE.to_string(), wasmtime: WASMTIME_VERSION.to_string() })
 }
 
 /// The device that a store holds; `enrol` begins one that never ran.
@@ -198,6 +207,7 @@ pub(super) mod tests {
             boot_id: "0a".repeat(16),
             machine_boot: None,
             site: dunlin_core::update::SitePolicy::default(),
+            machine: None,
         };
         let state = DeviceState::enrolled(&enrolment(), &root);
         Device::restore(identity, state, root, []).unwrap()
@@ -247,6 +257,7 @@ pub(super) mod tests {
             artifact: Digest::of(b"a"),
             counter: 1,
             version: "1".into(),
+            precompiled: false,
         };
         let damage = || {
             for slot in ["state/a", "state/b"] {

@@ -1,12 +1,12 @@
 //! Preparing a release: its machine code from the compiled cache, or else from its blobs, each hashed
-//! again, through the process that compiles; then to the worker.
+//! again, through the process that compiles and proves; then to the worker.
 
 use std::time::Instant;
 
 use dunlin_core::Digest;
 use dunlin_core::code::Coded;
 use dunlin_core::document::{AttachmentKind, Blob, Release};
-use dunlin_core::update::{Event, Fault, device_blobs};
+use dunlin_core::update::{Event, Fault, Refusal, device_blobs};
 use dunlin_sandbox::{Engine, EngineConfig};
 
 use crate::data::{DataError, Policy};
@@ -27,13 +27,17 @@ impl Failure {
     }
 }
 
-/// Stands for the engine of this program in the compiled cache.
+/// Stands for the engine of this program in the compiled cache; `None` where nothing is compiled.
 ///
 /// # Errors
 /// The engine does not start on this machine.
-pub(super) fn fingerprint() -> Result<Digest, DataError> {
+pub(super) fn fingerprint() -> Result<Option<Digest>, DataError> {
     let engine = Engine::new(EngineConfig::default()).map_err(|error| DataError::model(&error))?;
-    Ok(engine.fingerprint())
+    #[cfg(feature = "compiler")]
+    let fingerprint = Some(engine.fingerprint());
+    #[cfg(not(feature = "compiler"))]
+    let fingerprint = (drop(engine), None).1;
+    Ok(fingerprint)
 }
 
 /// Where releases are prepared.
@@ -41,7 +45,9 @@ pub(super) struct Workshop {
     pub(super) store: Store,
     pub(super) worker: Worker,
     pub(super) policy: Policy,
-    pub(super) engine: Digest,
+    pub(super) engine: Option<Digest>,
+    /// The variant of the release that is run, where this device does not compile, or why there is none.
+    pub(super) variant: Result<Option<Blob>, Refusal>,
 }
 
 impl Workshop {
@@ -59,10 +65,15 @@ impl Workshop {
         }
         let started = Instant::now();
         let model = document.model.clone();
-        let key = NativeKey { release, engine: self.engine, limits: limits(self.policy) };
-        let (load, cached) = match self.recall(&key, document.clone()).await? {
+        // Which code others have compiled may be run is decided anew at every start: it is not cached.
+        let key = self.engine.map(|engine| NativeKey { release, engine, limits: limits(self.policy) });
+        let recalled = match &key {
+            Some(key) => self.recall(key, document.clone()).await?,
+            None => None,
+        };
+        let (load, cached) = match recalled {
             Some(load) => (load, true),
-            None => (self.make(&key, document).await?, false),
+            None => (self.make(release, key, document).await?, false),
         };
         let artifact = load.document.artifact.clone();
         let prepared = self.worker.load(load).await.map_err(|error| of_data(&error))?;
@@ -88,7 +99,7 @@ impl Workshop {
         let (store, key) = (self.store.clone(), *key);
         let recall = move || -> Result<Option<Loadable>, StoreError> {
             // A release of which a file is gone is fetched again, though its code is here.
-            for blob in device_blobs(&document) {
+            for blob in device_blobs(&document, None) {
                 if !store.has_blob(&blob.digest, blob.size_bytes)? {
                     return Ok(None);
                 }
@@ -117,16 +128,24 @@ impl Workshop {
         });
     }
 
-    /// From the module: compiled and proven, and kept for the next start.
-    async fn make(&self, key: &NativeKey, document: Release) -> Result<Loadable, Failure> {
-        let (store, key) = (self.store.clone(), *key);
-        let read = move || read(&store, key.release, document).map_err(|error| of_store(&error));
+    /// From the module, compiled and proven, and kept for the next start; or from the variant, proven.
+    async fn make(
+        &self,
+        release: Digest,
+        key: Option<NativeKey>,
+        document: Release,
+    ) -> Result<Loadable, Failure> {
+        let store = self.store.clone();
+        // It is no fault of the release: another root, or the site's word, may heal it.
+        let variant = self.variant.clone().map_err(|refusal| Failure::new(Fault::Device, &refusal))?;
+        let read = move || read(&store, release, document, variant).map_err(|error| of_store(&error));
         let prepare = tokio::task::spawn_blocking(read).await.map_err(lost_thread)??;
         let (model, document) = (prepare.model.clone(), prepare.document.clone());
         let baseline = prepare.baseline.clone();
         let (built, code) = self.worker.build(prepare).await.map_err(|error| of_data(&error))?;
         let store = self.store.clone();
-        let load = Loadable { model, release: key.release, document, built, code, baseline };
+        let load = Loadable { model, release, document, built, code, baseline };
+        let Some(key) = key else { return Ok(load) };
         let keep = move || {
             let kept = serde_json::to_vec(&load.built)
                 .map_err(|error| StoreError::io("write", store.dir(), &error.into()))
@@ -162,11 +181,17 @@ fn attachment(
     document.attachment(kind).map(read).transpose()
 }
 
-fn read(store: &Store, release: Digest, document: Release) -> Result<Prepare, StoreError> {
+fn read(
+    store: &Store,
+    release: Digest,
+    document: Release,
+    variant: Option<Blob>,
+) -> Result<Prepare, StoreError> {
     let golden = attachment(store, &document, &AttachmentKind::Golden)?;
     let baseline = attachment(store, &document, &AttachmentKind::Baseline)?;
     let artifact = store.blob(&document.artifact.digest, document.artifact.size_bytes)?;
-    Ok(Prepare { model: document.model.clone(), release, artifact, golden, baseline, document })
+    let variant = variant.map(|blob| store.blob(&blob.digest, blob.size_bytes)).transpose()?;
+    Ok(Prepare { model: document.model.clone(), release, artifact, variant, golden, baseline, document })
 }
 
 fn of_store(error: &StoreError) -> Failure {

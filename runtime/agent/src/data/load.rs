@@ -1,13 +1,14 @@
 //! The thread that makes an instance out of machine code: map, instantiate, warm. One release at a time,
 //! and nothing that serves waits for it.
 
+use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use dunlin_abi::{Card, State};
 use dunlin_core::Digest;
 use dunlin_core::drift::{Baseline, Monitor, MonitorConfig};
-use dunlin_sandbox::{CallError, CompiledModel, Engine, Instance};
+use dunlin_sandbox::{CallError, CompiledModel, Engine, Facts, Instance};
 use tokio::sync::mpsc::WeakSender;
 
 use super::input::max_samples;
@@ -79,11 +80,7 @@ fn run(tools: &Tools, orders: &Receiver<Order>, router: &WeakSender<Message>) {
 fn load(tools: &Tools, load: Load) -> Result<Running, DataError> {
     let Load { model: name, release, document, facts, code, golden_vectors, compile_us, baseline } = load;
     let started = Instant::now();
-    // SAFETY: control hands over a sealed file, which it had made by the process that compiles, or checked
-    // by the MAC of its cache. What the process that compiles has made of hostile code is trusted no further
-    // than the worker is locked: that is what it is locked for.
-    #[allow(unsafe_code)]
-    let model = unsafe { tools.engine.load(code, facts) }.map_err(|error| DataError::model(&error))?;
+    let model = load_sealed(&tools.engine, code, facts)?;
     let watch = baseline.map(|bytes| watch(model.card(), &bytes)).transpose()?;
     let instances = instances(tools, &model, release).map_err(|error| DataError::model(&error))?;
     let memory_bytes: Vec<u64> = instances.iter().map(|(held, _)| held.memory_bytes()).collect();
@@ -135,6 +132,18 @@ fn instances(
         all.push((instances, place));
     }
     Ok(all)
+}
+
+/// Makes a model of machine code that control hands over.
+///
+/// # Errors
+/// It was made for another engine.
+pub(crate) fn load_sealed(engine: &Engine, code: File, facts: Facts) -> Result<CompiledModel, DataError> {
+    // SAFETY: control hands over a sealed file, which it had made by the process that compiles, checked by
+    // the MAC of its cache, or took from a blob whose digest the role `precompiled` signed. None of them is
+    // trusted further than the process that loads it is locked: that is what it is locked for.
+    #[allow(unsafe_code)]
+    unsafe { engine.load(code, facts) }.map_err(|error| DataError::model(&error))
 }
 
 /// Calls once with zeros, so that the first request finds the model's pages in place. What comes of it does

@@ -40,3 +40,4 @@ pub use plane::{DataPlane, Policy};
 pub use sequence::{MAX_SEQUENCE_ID_BYTES, Sequence, SequenceError, SequenceId, WhyLost};
 
 pub(crate) use golden::prove;
+pub(crate) use load::load_sealed;

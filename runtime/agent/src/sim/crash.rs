@@ -176,7 +176,7 @@ fn no_blob_of_either_slot_is_missing(store: &crate::store::Store, state: &Device
             let envelope =
                 envelope.unwrap_or_else(|| panic!("{case}: the document of {installed:?} is gone"));
             let release = Verified::<Release>::recalled(&envelope, installed.release).unwrap();
-            for blob in device_blobs(&release) {
+            for blob in device_blobs(&release, None) {
                 let found = store.blob(&blob.digest, blob.size_bytes);
                 assert!(found.is_ok(), "{case}: {:?} of {installed:?}", found.err());
             }

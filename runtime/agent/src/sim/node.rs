@@ -124,6 +124,7 @@ impl Node {
             boot_id: format!("{:032x}", self.starts),
             machine_boot: Some(format!("boot {}", self.power_cuts)),
             site: SitePolicy::default(),
+            machine: None,
         };
         let (id, first_root) = (self.id.clone(), self.first_root.clone());
         let enrol = |store: &Store| {
@@ -467,7 +468,7 @@ impl Running {
             detail,
         };
         let Some(document) = self.device.release(&release) else { panic!("prepared without a document") };
-        for blob in device_blobs(document) {
+        for blob in device_blobs(document, None) {
             match self.store.blob(&blob.digest, blob.size_bytes) {
                 Ok(artifact) => assert!(artifact.digest() == blob.digest),
                 Err(error @ (StoreError::BlobMissing(_) | StoreError::BlobDamaged { .. })) => {

@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dunlin_core::document::Release;
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
 use dunlin_core::trust::Verified;
-use dunlin_core::update::{DeviceState, ModelState, device_blobs};
+use dunlin_core::update::{DeviceState, ModelState, kept_blobs};
 use dunlin_core::{Digest, VerifiedArtifact};
 use rustix::fs::{FlockOperation, flock};
 
@@ -234,7 +234,7 @@ impl Store {
             blobs.push(installed.artifact);
             let Some(envelope) = self.document(&installed.release)? else { continue };
             if let Ok(release) = Verified::<Release>::recalled(&envelope, installed.release) {
-                blobs.extend(device_blobs(&release).map(|blob| blob.digest));
+                blobs.extend(kept_blobs(&release).map(|blob| blob.digest));
             }
         }
         Ok(blobs)

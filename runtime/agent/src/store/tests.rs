@@ -416,7 +416,14 @@ fn chunks_that_another_blob_has_are_copied_and_not_fetched() {
 /// An installed release, named by a digest.
 fn installed(seed: &[u8]) -> dunlin_core::update::Installed {
     let digest = Digest::of(seed);
-    dunlin_core::update::Installed { release: digest, artifact: digest, counter: 1, version: "1".into() }
+    let version = "1".into();
+    dunlin_core::update::Installed {
+        release: digest,
+        artifact: digest,
+        counter: 1,
+        version,
+        precompiled: false,
+    }
 }
 
 fn state_of(boots: u64, active: Option<&[u8]>) -> DeviceState {

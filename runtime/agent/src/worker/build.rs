@@ -3,7 +3,7 @@
 //! Compiling hostile code can take any amount of memory and time, and golden vectors run a model that
 //! nobody has tried on this device. Both happen in a child that is locked like the worker, has bounds on
 //! memory and processor time, and ends with its one answer. Admission bounds what the compiler sees before
-//! it sees it.
+//! it sees it. Where others have compiled, their code is loaded and proven in such a child likewise.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,15 +12,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_abi::{Card, CardError};
-use dunlin_core::code::{self, Coded as _};
+use dunlin_core::code::{self as codes, Coded as _};
 use dunlin_core::document::Release;
 use dunlin_core::id::ModelName;
+use dunlin_core::precompiled::Head;
 use dunlin_core::{Digest, VerifiedArtifact};
 use dunlin_sandbox::{Admission, CompiledModel, Engine, EngineConfig, Facts, Limits, Work, admit};
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 use super::children::{self, Program};
+use super::code::{self, Variant};
 use super::isolation::{self, Bounds};
 use super::sealed;
 use crate::data::{DataError, Load, Policy, prove};
@@ -36,6 +38,9 @@ pub struct Prepare {
     pub document: Release,
     /// The module.
     pub artifact: VerifiedArtifact,
+    /// Its machine code, where this device does not compile: the attachment's bytes, which the role
+    /// `precompiled` signed for.
+    pub variant: Option<VerifiedArtifact>,
     /// The golden vectors (the attachment's bytes, already checked against their digest).
     pub golden: Option<Vec<u8>>,
     /// The drift baseline (likewise).
@@ -96,14 +101,15 @@ pub struct Terms {
     pub baseline: Option<Vec<u8>>,
 }
 
-/// Admits, compiles and proves a release in this process.
+/// Admits, compiles and proves a release in this process; with a variant, that is loaded and nothing compiled.
 ///
 /// # Errors
 /// It is refused, does not compile, or gives a wrong golden answer.
-pub(super) fn build(
+fn build(
     engine: &Engine,
     policy: Policy,
     prepare: &Prepare,
+    variant: Option<Variant>,
 ) -> Result<(Built, CompiledModel), DataError> {
     let Prepare { model: name, document, artifact, golden, .. } = prepare;
     check_identity(name, document, artifact.digest())?;
@@ -117,7 +123,10 @@ pub(super) fn build(
         return Err(DataError::Contract(difference));
     }
     let started = Instant::now();
-    let model = engine.compile(admitted).map_err(|error| DataError::model(&error))?;
+    let model = match variant {
+        Some(variant) => variant.load(engine, &admitted)?,
+        None => code::compile(engine, admitted)?,
+    };
     let compile_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let golden_vectors = match golden {
         Some(bytes) => prove(&model, bytes)?,
@@ -139,9 +148,13 @@ pub(super) fn build(
 /// It is refused, does not compile, or gives a wrong golden answer; or there is no memory.
 pub fn build_here(policy: Policy, prepare: Prepare) -> Result<Load, DataError> {
     let engine = Engine::new(EngineConfig::default()).map_err(|error| DataError::model(&error))?;
-    let (built, model) = build(&engine, policy, &prepare)?;
-    let native = model.to_native().map_err(|error| DataError::model(&error))?;
-    let code = sealed::file("dunlin-code", &native).map_err(|error| no_memory(&error))?;
+    let variant = prepare.variant.as_ref().map(Variant::of).transpose()?;
+    let own = variant.as_ref().map(|variant| variant.code.try_clone()).transpose();
+    let (built, model) = build(&engine, policy, &prepare, variant)?;
+    let code = match own.map_err(|error| no_memory(&error))? {
+        Some(code) => code,
+        None => sealed::file("dunlin-code", &code::native(&model)?).map_err(|error| no_memory(&error))?,
+    };
     let Prepare { model, release, document, baseline, .. } = prepare;
     built.into_load(code, Terms { model, release, document, policy, baseline })
 }
@@ -175,7 +188,7 @@ fn limits(document: &Release, policy: Policy) -> Limits {
 }
 
 fn bad_card(error: &CardError) -> DataError {
-    DataError::Model { code: code::module::CARD_INVALID, message: error.to_string() }
+    DataError::Model { code: codes::module::CARD_INVALID, message: error.to_string() }
 }
 
 fn no_memory(error: &std::io::Error) -> DataError {
@@ -200,6 +213,8 @@ struct Order {
     policy: Policy,
     memory_bytes: u64,
     cpu_s: u64,
+    /// The head of a variant, of which the code comes with it; without one, it is to be compiled.
+    variant: Option<Head>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,17 +242,20 @@ pub(super) async fn in_child(
     bounds: CompileBounds,
     prepare: Prepare,
 ) -> Result<(Built, File), DataError> {
-    let Prepare { model, release, document, artifact, golden, .. } = prepare;
+    let Prepare { model, release, document, artifact, variant, golden, baseline: _ } = prepare;
+    let variant = variant.as_ref().map(Variant::of).transpose()?;
+    let (head, made) = variant.map(|Variant { head, code }| (head, code)).unzip();
     // Control ends it by the clock; this is for the case that control is stopped itself.
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let cpu_s = bounds.time.as_secs().saturating_add(1).saturating_mul(cores);
     let memory_bytes =
         bounds.memory_bytes.saturating_add(document.limits.memory_bytes.min(policy.memory_bytes));
-    let order = Order { model, release, document: Box::new(document), policy, memory_bytes, cpu_s };
+    let order =
+        Order { model, release, document: Box::new(document), policy, memory_bytes, cpu_s, variant: head };
     let prepared = move || -> std::io::Result<_> {
         let artifact = sealed::file("dunlin-artifact", &artifact.into_bytes())?;
         let golden = golden.map(|bytes| sealed::file("dunlin-golden", &bytes)).transpose()?;
-        Ok((artifact, golden, sealed::create("dunlin-code")?))
+        Ok((artifact, golden, made.map_or_else(|| sealed::create("dunlin-code"), Ok)?))
     };
     let (artifact, golden, code) = prepared().map_err(|error| no_memory(&error))?;
 
@@ -268,11 +286,13 @@ pub(super) async fn in_child(
     drop(child);
     match answer {
         Some(Answer::Built(built)) => {
-            sealed::seal(&code).map_err(failed)?;
+            if !sealed::is_sealed(&code) {
+                sealed::seal(&code).map_err(failed)?;
+            }
             Ok((built, code))
         }
         Some(Answer::Refused { code, message }) => {
-            let code = code::find(&code).unwrap_or(code::module::COMPILE);
+            let code = codes::find(&code).unwrap_or(codes::module::COMPILE);
             Err(DataError::Model { code, message: children::readable(message.as_bytes()) })
         }
         None => {
@@ -303,7 +323,7 @@ fn died(in_time: bool, bounds: CompileBounds, memory_bytes: u64, ending: &str, w
     } else {
         format!("compiling and proving it took longer than {:?}", bounds.time)
     };
-    DataError::Model { code: code::module::COMPILE_LIMIT, message }
+    DataError::Model { code: codes::module::COMPILE_LIMIT, message }
 }
 
 /// The child: one order, one answer.
@@ -341,16 +361,19 @@ fn try_build(
     golden: Option<&File>,
 ) -> Result<Built, DataError> {
     let read = |file: &File| sealed::read(file, MAX_FILE_BYTES).map_err(|error| no_memory(&error));
-    let Order { model, release, document, policy, .. } = order;
+    let Order { model, release, document, policy, variant: head, .. } = order;
     let signed = &document.artifact;
     let artifact = VerifiedArtifact::rehash(read(artifact)?, signed.digest, signed.size_bytes)
         .map_err(|error| DataError::model(&error))?;
     let golden = golden.map(read).transpose()?;
     let engine = Engine::new(EngineConfig::default()).map_err(|error| DataError::model(&error))?;
-    let prepare = Prepare { model, release, document: *document, artifact, golden, baseline: None };
-    let (built, model) = build(&engine, policy, &prepare)?;
+    let document = *document;
+    let prepare = Prepare { model, release, document, artifact, variant: None, golden, baseline: None };
+    if let Some(head) = head {
+        return Ok(build(&engine, policy, &prepare, Some(Variant { head, code }))?.0);
+    }
+    let (built, model) = build(&engine, policy, &prepare, None)?;
     drop(prepare);
-    let native = model.to_native().map_err(|error| DataError::model(&error))?;
-    code.write_all(&native).map_err(|error| no_memory(&error))?;
+    code.write_all(&code::native(&model)?).map_err(|error| no_memory(&error))?;
     Ok(built)
 }

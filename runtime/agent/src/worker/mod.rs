@@ -22,6 +22,7 @@
 mod build;
 mod channel;
 mod children;
+mod code;
 mod flight;
 mod isolation;
 mod message;

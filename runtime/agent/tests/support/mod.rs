@@ -149,7 +149,7 @@ pub fn release(model: &str, version: &str, card: &Card, wasm: Vec<u8>) -> Prepar
     };
     let release = Digest::of(format!("{model}@{version}").as_bytes());
     let (golden, baseline) = (None, None);
-    Prepare { model: document.model.clone(), release, document, artifact, golden, baseline }
+    Prepare { model: document.model.clone(), release, document, artifact, variant: None, golden, baseline }
 }
 
 /// A data plane in this process.

@@ -19,7 +19,9 @@ use crate::show;
 #[command(
     after_help = "Examples:\n  dunlin release digits.wasm --fleet plant --name digits --version 1.0.0\n  \
                         dunlin release digits.wasm --fleet plant --name digits --version 1.1.0 \\\n    \
-                        --baseline train.npy --golden golden.npz --commit 3f2c1ab --licence CC-BY-4.0"
+                        --baseline train.npy --golden golden.npz --commit 3f2c1ab --licence CC-BY-4.0\n  \
+                        dunlin release digits.wasm --fleet plant --name digits --version 1.1.0 \\\n    \
+                        --precompiled digits.aarch64-linux.native"
 )]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
@@ -95,6 +97,12 @@ struct Release {
     /// The sha256 of an in-toto statement that is kept elsewhere
     #[arg(long, value_name = "SHA256")]
     provenance_digest: Option<Digest>,
+    /// Machine code for devices without a compiler, from `dunlin compile --precompile`; once a target
+    ///
+    /// The release then needs signatures of the role `precompiled` too. A device runs the variant only where
+    /// its site allows that.
+    #[arg(long, value_name = "FILE.native")]
+    precompiled: Vec<PathBuf>,
     /// Check everything and show what would be signed, and sign nothing
     #[arg(long)]
     dry_run: bool,
@@ -153,6 +161,11 @@ fn release(arguments: Release) -> Outcome {
             Some(path) => Some(on_file("read", path, std::fs::read(path))?),
             None => None,
         },
+        precompiled: arguments
+            .precompiled
+            .iter()
+            .map(|path| on_file("read", path, std::fs::read(path)))
+            .collect::<Outcome<_>>()?,
         now_unix_s: show::now_unix_s(),
     };
     let draft = fleet.draft_release(request)?;
@@ -221,5 +234,9 @@ fn print(Released { release, digest, golden_vectors, baseline_rows }: &Released)
     let or_none = |count: u64, text: &str| if count == 0 { "none".into() } else { format!("{count}{text}") };
     table.add_row(["golden vectors".to_string(), or_none(*golden_vectors as u64, ", reproduced here")]);
     table.add_row(["baseline".to_string(), or_none(*baseline_rows, " rows, as counts")]);
+    for (target, wasmtime, blob) in release.variants() {
+        let code = format!("{} of machine code, wasmtime {wasmtime}", show::bytes(blob.size_bytes));
+        table.add_row([show::plain(target), show::plain(&code)]);
+    }
     println!("{table}");
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use dunlin_abi::Import;
 use dunlin_agent::config::Config;
 use dunlin_core::VerifiedArtifact;
-use dunlin_fleet::release::DEADLINE_US;
+use dunlin_fleet::run::DEADLINE_US;
 use dunlin_sandbox::{
     Admission, CallError, CompiledModel, Engine, EngineConfig, Limits, Work, admit, inspect,
 };

@@ -66,6 +66,7 @@ pub(super) fn sign(stage: &Stage, version: &str, batch: u32) -> Outcome<Released
             ..Lineage::default()
         },
         provenance: None,
+        precompiled: Vec::new(),
         now_unix_s: show::now_unix_s(),
     })?)
 }

@@ -55,6 +55,9 @@ super::codes! {
     NATIVE = "module-native", Failed,
         "Stored machine code was not made for this engine or machine.",
         "The agent compiles the module again by itself; a precompiled variant must be made for this version and target.";
+    NO_PRECOMPILED = "module-no-precompiled", Refused,
+        "The device cannot compile, and the release has no machine code that it may run.",
+        "Attach a variant for its target and wasmtime (`dunlin compile --precompile`), sign the release with the role `precompiled`, and let the owner of the site set `site.allow_precompiled`.";
     COMPILE_LIMIT = "module-compile-limit", Refused,
         "Compiling the module, or its golden vectors, took more memory or time than the device allows.",
         "Make the module's functions smaller; `limits.compile_memory_bytes` and `limits.compile_s` raise the bounds.";

@@ -55,6 +55,12 @@ pub trait Document: Serialize + DeserializeOwned {
     /// The fleet that it belongs to.
     fn fleet(&self) -> &FleetId;
 
+    /// A role that must sign this document beside [`Document::ROLE`], for the sake of a part of it. Who does not
+    /// use that part does not ask for it.
+    fn second_role(&self) -> Option<RoleName> {
+        None
+    }
+
     /// Checks what the types do not: bounds, uniqueness and sums.
     ///
     /// # Errors

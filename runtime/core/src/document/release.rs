@@ -312,6 +312,19 @@ impl Release {
     pub fn attachment(&self, kind: &AttachmentKind) -> Option<&Blob> {
         self.attachments.iter().find(|attachment| attachment.kind == *kind).map(|attachment| &attachment.blob)
     }
+
+    /// Its precompiled variants: target, version of wasmtime, file.
+    pub fn variants(&self) -> impl Iterator<Item = (&str, &str, &Blob)> {
+        self.attachments.iter().filter_map(|Attachment { kind, blob }| match kind {
+            AttachmentKind::Precompiled { target, wasmtime } => {
+                Some((target.as_str(), wasmtime.as_str(), blob))
+            }
+            AttachmentKind::Golden
+            | AttachmentKind::Baseline
+            | AttachmentKind::ModelCard
+            | AttachmentKind::Provenance => None,
+        })
+    }
 }
 
 impl Document for Release {
@@ -325,6 +338,10 @@ impl Document for Release {
 
     fn fleet(&self) -> &FleetId {
         &self.fleet
+    }
+
+    fn second_role(&self) -> Option<RoleName> {
+        self.variants().next().map(|_| RoleName::Precompiled)
     }
 
     fn check(&self) -> Result<(), DocumentError> {

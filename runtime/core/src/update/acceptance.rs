@@ -143,7 +143,8 @@ impl Ground<'_> {
         self.judge_digest(release.digest())?;
         self.judge_compat(release)?;
         self.identity.site.judge_threshold(root, RoleName::Release)?;
-        self.identity.site.judge_release(release)
+        self.identity.site.judge_release(release)?;
+        self.identity.variant(release, Some(self.root)).map(|_| ())
     }
 
     /// Judges what needs no document: whether a release is revoked, or failed here before.

@@ -36,8 +36,8 @@ mod state;
 pub use clock::{Clock, Now};
 pub use cohort::{bucket, in_cohort};
 pub use event::{Action, Event, Fault, Occurrence, Subject};
-pub use machine::{Device, Freshness, Identity, RestoreError, Standing, device_blobs};
-pub use refusal::Refusal;
+pub use machine::{Device, Freshness, Identity, RestoreError, Standing, device_blobs, kept_blobs};
+pub use refusal::{NoPrecompiled, Refusal};
 pub use refusals::Refusals;
 pub use site::SitePolicy;
 pub use state::{

@@ -7,6 +7,7 @@ use crate::code::{self, Code, Coded};
 use crate::digest::Digest;
 use crate::document::{Audience, RoleName};
 use crate::id::{DeviceId, ModelName};
+use crate::precompiled::Machine;
 use crate::trust::TrustError;
 use dunlin_abi::{Import, Simd};
 
@@ -174,6 +175,14 @@ pub enum Refusal {
         /// The version that came.
         found: String,
     },
+    /// A device without a compiler has no code to run.
+    #[error("this device cannot compile, and runs code for {} by wasmtime {}: {why}", .machine.target, .machine.wasmtime)]
+    NoPrecompiled {
+        /// What it could run.
+        machine: Machine,
+        /// Why it has none.
+        why: NoPrecompiled,
+    },
     /// The device does not know any more what it accepted.
     #[error(
         "the device's state was lost and put together from an older copy: it follows a deployment for itself that \
@@ -190,6 +199,20 @@ pub enum Refusal {
     },
 }
 
+/// Why a device may run no machine code of a release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPrecompiled {
+    /// The owner of the site did not opt in.
+    #[error("the site's policy does not allow precompiled code (`site.allow_precompiled`)")]
+    NotAllowed,
+    /// It has no variant for this machine.
+    #[error("the release has no such variant")]
+    Missing,
+    /// The role did not sign it.
+    #[error("{0}")]
+    Signatures(TrustError),
+}
+
 impl Refusal {
     /// Whether a newer root could make the same bytes acceptable.
     pub fn may_heal_with_a_new_root(&self) -> bool {
@@ -199,6 +222,10 @@ impl Refusal {
             | Refusal::DeployEpoch { .. }
             | Refusal::SiteThreshold { .. }
             | Refusal::Recovered => true,
+            Refusal::NoPrecompiled { why, .. } => match why {
+                NoPrecompiled::Signatures(error) => error.may_heal_with_a_new_root(),
+                NoPrecompiled::NotAllowed | NoPrecompiled::Missing => false,
+            },
             Refusal::Audience { .. }
             | Refusal::NotOurs(_)
             | Refusal::DeviceRevoked(_)
@@ -252,6 +279,7 @@ impl Coded for Refusal {
             Refusal::SiteThreshold { .. } => code::update::SITE_THRESHOLD,
             Refusal::SiteImport(_) => code::update::SITE_IMPORT,
             Refusal::SitePin { .. } => code::update::SITE_PIN,
+            Refusal::NoPrecompiled { .. } => code::module::NO_PRECOMPILED,
             Refusal::Recovered => code::update::STATE_RECOVERED,
             Refusal::Prepare { .. } => code::update::PREPARE_FAILED,
         }

@@ -17,7 +17,7 @@ use crate::document::{Release, RoleName, Root};
 use crate::id::ModelName;
 use crate::trust::Verified;
 
-/// What a site allows. The default allows everything.
+/// What a site allows. The default allows everything but code that others compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SitePolicy {
@@ -34,6 +34,8 @@ pub struct SitePolicy {
     /// broker that holds back what is new is found out so. No alarm, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh_within_s: Option<NonZeroU32>,
+    /// Whether a device that cannot compile runs machine code that the role `precompiled` signed.
+    pub allow_precompiled: bool,
     /// Models that stay at one release: its version, or the sha256 of its body.
     pub pinned: BTreeMap<ModelName, String>,
 }

@@ -67,11 +67,14 @@ pub struct Installed {
     pub counter: u64,
     /// Its version, cut to [`MAX_VERSION_BYTES`].
     pub version: String,
+    /// Whether its precompiled variant was found signed by the role for it; false where the device compiles.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub precompiled: bool,
 }
 
 impl Installed {
-    /// What the state keeps of a release.
-    pub fn of(release: &Verified<Release>) -> Installed {
+    /// What the state keeps of a release that was judged.
+    pub fn of(release: &Verified<Release>, precompiled: bool) -> Installed {
         let text = &release.version;
         let end = (0..=MAX_VERSION_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         Installed {
@@ -79,6 +82,7 @@ impl Installed {
             artifact: release.artifact.digest,
             counter: release.counter,
             version: text.get(..end.unwrap_or(0)).unwrap_or_default().to_string(),
+            precompiled,
         }
     }
 }
@@ -323,6 +327,7 @@ mod tests {
             artifact: Digest::of(b""),
             counter: u64::MAX,
             version: "\"".repeat(MAX_VERSION_BYTES),
+            precompiled: true,
         };
         let state = DeviceState {
             format: u32::MAX,

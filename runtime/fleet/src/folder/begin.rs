@@ -104,9 +104,9 @@ impl Fleet {
             None => bytes.to_vec(),
         };
         let root = match TrustedRoot::enrolled(&bytes) {
-            Err(TrustError::Threshold { kind, found, needed, .. }) if found > 0 => {
+            Err(TrustError::Threshold { kind, role, found, needed }) if found > 0 => {
                 file::replace(&waiting, &bytes, Readers::Anyone)?;
-                return Err(FolderError::Unfinished { kind, path: waiting, found, needed });
+                return Err(FolderError::Unfinished { kind, path: waiting, role, found, needed });
             }
             root => root.map_err(untrusted)?,
         };

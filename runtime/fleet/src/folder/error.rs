@@ -74,12 +74,16 @@ pub enum FolderError {
         found: String,
     },
     /// The folder's keys are fewer than the threshold.
-    #[error("the {kind} has {found} of the {needed} signatures that it needs; it waits in {path}")]
+    #[error(
+        "the {kind} has {found} of the {needed} signatures of role {role} that it needs; it waits in {path}"
+    )]
     Unfinished {
         /// The kind of document.
         kind: &'static str,
         /// The file with the signatures so far.
         path: PathBuf,
+        /// The role that lacks signatures.
+        role: RoleName,
         /// How many keys have signed.
         found: usize,
         /// The threshold.

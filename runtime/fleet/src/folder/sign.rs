@@ -32,30 +32,55 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::sign`].
     pub(crate) fn complete<T: Document>(&self, mut envelope: Envelope) -> Result<Verified<T>, FolderError> {
-        let root = self.root.root();
-        let role = root.role(T::ROLE);
-        let needed = role.map_or(1, |role| usize::from(role.threshold));
-        let before = envelope.count_signers(root.role_keys(T::ROLE), needed);
-        let added =
-            if before < needed { self.add_signatures(&mut envelope, root, T::ROLE, needed)? } else { 0 };
-        if before == 0 && added == 0 {
-            let names: Vec<&str> = role.iter().flat_map(|role| &role.keys).map(KeyName::as_str).collect();
+        let second = self.second_role(&document::parse::<T>(envelope.body())?);
+        if self.add_missing(&mut envelope, T::ROLE)? == 0 {
+            let names = self.root.root().role(T::ROLE).map_or(&[][..], |role| &role.keys);
+            let names: Vec<&str> = names.iter().map(KeyName::as_str).collect();
             let (keys, names) = (self.folder.join("keys"), names.join(", "));
             return Err(FolderError::NoKey { kind: T::KIND, keys, role: T::ROLE, names });
         }
+        if let Some(second) = second {
+            self.add_missing(&mut envelope, second)?;
+        }
         let (digest, bytes) = (Digest::of(envelope.body()), envelope.to_bytes());
         let path = pending_path(&self.folder, T::KIND, &digest);
-        match self.root.verify(&bytes) {
+        match self.verify_whole(&bytes) {
             Ok(document) => {
                 file::remove_if_there(&path)?;
                 Ok(document)
             }
-            Err(TrustError::Threshold { kind, found, needed, .. }) => {
+            Err(TrustError::Threshold { kind, role, found, needed }) => {
                 file::replace(&path, &bytes, Readers::Anyone)?;
-                Err(FolderError::Unfinished { kind, path, found, needed })
+                Err(FolderError::Unfinished { kind, path, role, found, needed })
             }
             Err(error) => Err(FolderError::Trust { path, error }),
         }
+    }
+
+    /// The role that must sign a document beside its own, as far as the root uses it.
+    fn second_role<T: Document>(&self, document: &T) -> Option<RoleName> {
+        document.second_role().filter(|role| self.root.root().role(*role).is_some())
+    }
+
+    /// Verifies a document with all signatures that any device asks for.
+    ///
+    /// # Errors
+    /// It is not trusted, or the role that must sign it beside its own did not.
+    pub(crate) fn verify_whole<T: Document>(&self, envelope: &[u8]) -> Result<Verified<T>, TrustError> {
+        let document = self.root.verify::<T>(envelope)?;
+        if let Some(role) = self.second_role::<T>(&document) {
+            self.root.countersigned(&document, role)?;
+        }
+        Ok(document)
+    }
+
+    /// Adds what an envelope still needs of a role's signatures; gives how many there were or are added.
+    fn add_missing(&self, envelope: &mut Envelope, role: RoleName) -> Result<usize, FolderError> {
+        let root = self.root.root();
+        let needed = root.role(role).map_or(1, |role| usize::from(role.threshold));
+        let before = envelope.count_signers(root.role_keys(role), needed);
+        let added = if before < needed { self.add_signatures(envelope, root, role, needed)? } else { 0 };
+        Ok(before + added)
     }
 
     /// Signs with the folder's keys of a role of some root, with `most` of them; gives how many signed.

@@ -14,7 +14,8 @@ pub struct Difference {
     pub after: Option<String>,
 }
 
-/// The differences of permissions, limits, contract, compatibility and probation, in this order. Of two
+/// The differences of permissions, limits, contract, compatibility, probation and targets of machine code, in
+/// this order. Of two
 /// releases that differ in their weights alone there are none.
 pub fn differences(before: &Release, after: &Release) -> Vec<Difference> {
     let parts = |release: &Release| {
@@ -24,6 +25,7 @@ pub fn differences(before: &Release, after: &Release) -> Vec<Difference> {
             ("contract", serde_json::to_value(&release.contract)),
             ("compat", serde_json::to_value(&release.compat)),
             ("probation", serde_json::to_value(release.probation)),
+            ("precompiled", serde_json::to_value(variants(release))),
         ]
         // Documents that were read or are about to be signed can be written.
         .map(|(name, value)| (name, value.unwrap_or_default()))
@@ -33,6 +35,11 @@ pub fn differences(before: &Release, after: &Release) -> Vec<Difference> {
         compare(name.to_string(), Some(&before), Some(&after), &mut found);
     }
     found
+}
+
+/// What its machine code is for; that there is any is somebody's decision.
+fn variants(release: &Release) -> Vec<String> {
+    release.variants().map(|(target, wasmtime, _)| format!("{target} by wasmtime {wasmtime}")).collect()
 }
 
 /// Goes down into objects and lists, and notes the smallest parts that differ.

@@ -1,9 +1,13 @@
 //! What a release takes, what it refuses, and that a refusal leaves the folder as it was.
 
 use super::*;
+use crate::ceremony::Change;
 use crate::fixture::{ADD_ONE, CARD, Plant, adder, arrays, module, request};
+use crate::key::Signer;
+use crate::run::precompile;
 use dunlin_core::document::Chunks;
 use dunlin_core::golden::Golden;
+use dunlin_sandbox::Target;
 
 fn tensor(shape: &[u64], values: &[f32]) -> Tensor {
     Tensor::from_f32(shape, values)
@@ -232,4 +236,98 @@ fn a_statement_about_the_module_travels_with_it_and_is_bound() {
     let attached = release.attachment(&AttachmentKind::Provenance).unwrap();
     assert_eq!(release.lineage.provenance_digest, Some(attached.digest));
     assert_eq!(plant.fleet.blob(&attached.digest).unwrap(), statement.as_bytes());
+}
+
+/// A plant whose root lets a key sign machine code, which is in the folder or with somebody else.
+fn with_native_key(here: bool) -> (Plant, Signer) {
+    let mut plant = Plant::new();
+    let (name, secret) = ("native".parse().unwrap(), crate::key::generate().unwrap());
+    if here {
+        let path = plant.path("keys/native.key");
+        std::fs::write(&path, secret.to_text().as_bytes()).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let add = Change::AddKey { role: RoleName::Precompiled, name, public: secret.public() };
+    plant.fleet.change_root(&[add], false, crate::fixture::TODAY).unwrap();
+    plant.fleet = plant.opened();
+    (plant, Signer::Secret(secret))
+}
+
+fn native() -> Vec<u8> {
+    precompile(adder(), Target::HERE, None).unwrap()
+}
+
+fn with_code(version: &str, precompiled: Vec<Vec<u8>>) -> ReleaseRequest {
+    ReleaseRequest { precompiled, ..request("m", version, adder()) }
+}
+
+#[test]
+fn machine_code_is_attached_and_signed_by_its_own_role() {
+    let (plant, _) = with_native_key(true);
+    let released = plant.fleet.release(with_code("1", vec![native()])).unwrap();
+    let variants: Vec<_> = released.release.variants().collect();
+    let [(target, wasmtime, blob)] = variants[..] else { panic!("{variants:?}") };
+    assert_eq!((target, wasmtime), (Target::HERE.name(), dunlin_sandbox::WASMTIME_VERSION));
+    assert_eq!(plant.fleet.blob(&blob.digest).unwrap(), native());
+    let signed = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    plant.fleet.root().countersigned(&signed, RoleName::Precompiled).unwrap();
+    // One without machine code needs no such signature, and gets none.
+    plant.fleet.release(with_code("2", vec![])).unwrap();
+    let bare = plant.fleet.find_release(&"m".parse().unwrap(), "2").unwrap();
+    assert!(plant.fleet.root().countersigned(&bare, RoleName::Precompiled).is_err());
+    let differences = difference::differences(&released.release, &bare);
+    assert!(differences.iter().any(|difference| difference.what == "precompiled"), "{differences:?}");
+}
+
+#[test]
+fn a_release_with_machine_code_waits_for_whoever_signs_that() {
+    let (plant, native_key) = with_native_key(false);
+    let error = plant.fleet.release(with_code("1", vec![native()])).unwrap_err();
+    assert_eq!(error.code().id, "signatures-missing");
+    assert!(error.to_string().contains("0 of the 1 signatures of role precompiled"), "{error}");
+    let pending = plant.path("pending").join(&crate::file::list(&plant.path("pending")).unwrap()[0]);
+    let waiting = std::fs::read(&pending).unwrap();
+    assert_eq!(plant.fleet.import(&waiting).unwrap_err().code().id, "signatures-missing");
+    let account = crate::signing::account(&waiting, plant.fleet.root(), crate::fixture::TODAY).unwrap();
+    let failing: Vec<_> =
+        account.checks.iter().filter(|check| !check.holds).map(|check| check.what).collect();
+    assert_eq!(failing, ["precompiled variants"]);
+    let (_, signed) = crate::signing::sign(&waiting, &"native".parse().unwrap(), &native_key).unwrap();
+    plant.fleet.import(&signed).unwrap();
+    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    plant.fleet.root().countersigned(&release, RoleName::Precompiled).unwrap();
+}
+
+#[test]
+fn machine_code_of_another_module_or_deadline_is_refused() {
+    let plant = Plant::new();
+    let (code, message) = refusal(&plant, with_code("1", vec![native()]));
+    assert_eq!(code, "role-unused");
+    assert!(message.contains("dunlin root add-key precompiled"), "{message}");
+    let (plant, _) = with_native_key(true);
+    let other = module(&CARD.replace("test 1", "test 2"), ADD_ONE, "");
+    let other = precompile(other, Target::HERE, None).unwrap();
+    let made = native();
+    let (head, machine_code) = Head::parse(&made).unwrap();
+    let stoppable = Head { interruptible: !head.interruptible, ..head }.with_code(machine_code).unwrap();
+    for (file, words) in [
+        (other, "made from the module"),
+        (stoppable, "checks by which the clock stops it"),
+        (adder(), "no precompiled variant"),
+    ] {
+        let (code, message) = refusal(&plant, with_code("1", vec![native(), file]));
+        assert_eq!(code, "module-native", "{message}");
+        assert!(message.starts_with("precompiled variant 1") && message.contains(words), "{message}");
+    }
+    let (code, _) = refusal(&plant, with_code("1", vec![native(), native()]));
+    assert_eq!(code, "document-rule-broken", "one a target");
+}
+
+#[test]
+fn a_deadline_that_the_proof_does_not_reach_makes_other_code() {
+    let still = module(CARD, &format!("{}(i32.const 0)", "(drop (i32.const 0))".repeat(20_000)), "");
+    let head =
+        |deadline_us| Head::parse(&precompile(still.clone(), Target::HERE, deadline_us).unwrap()).unwrap().0;
+    assert!(!head(None).interruptible, "a second is enough for a proof");
+    assert!(head(Some(1)).interruptible);
 }

@@ -11,8 +11,9 @@ use dunlin_compiler::{Compiled, Options, ProfileError, Report};
 use dunlin_core::code;
 use dunlin_fleet::file::{self, Readers};
 use dunlin_fleet::golden::{self, Arrays, OutputCheck};
-use dunlin_fleet::run::Runner;
+use dunlin_fleet::run::{Runner, precompile};
 use dunlin_fleet::tensor;
+use dunlin_sandbox::Target;
 
 use self::argument::{ConstantArgument, InputShape, SimdArgument, WeightsArgument, constant};
 pub(crate) use self::explain::layers;
@@ -25,7 +26,9 @@ use crate::show;
                         dunlin compile net.onnx -o net.wasm --input x=1,64 --const rate=16000\n  \
                         dunlin compile digits.onnx -o digits.wasm --explain --check golden.npz\n  \
                         dunlin compile digits.onnx -o new.wasm --like digits.wasm\n  \
-                        dunlin compile digits.onnx -o digits.wasm --batch 16 --json | jq .macs")]
+                        dunlin compile digits.onnx -o digits.wasm --batch 16 --json | jq .macs\n  \
+                        dunlin compile digits.onnx -o digits.wasm --precompile aarch64-unknown-linux-musl \\\n    \
+                        --precompile pulley32")]
 pub(crate) struct Arguments {
     /// The ONNX file
     onnx: PathBuf,
@@ -50,6 +53,16 @@ pub(crate) struct Arguments {
     /// Pack weights as in an earlier module of this model, so that an update sends again only what changed
     #[arg(long, value_name = "OLD.wasm")]
     like: Option<PathBuf>,
+    /// Write machine code for devices without a compiler, too, beside the module as MODEL.TARGET.native
+    ///
+    /// A target is a Rust triple of Linux, or x86_64-linux, aarch64-linux, pulley32 or pulley64: the last two
+    /// are wasmtime's interpreter, for processors that Cranelift does not know. Code is for the least
+    /// processor of its kind, and for the version of wasmtime that made it.
+    #[arg(long, value_name = "TARGET")]
+    precompile: Vec<Target>,
+    /// The deadline of the release that machine code is for, in microseconds; a second if nothing is said
+    #[arg(long, value_name = "US", requires = "precompile")]
+    deadline_us: Option<u64>,
     /// Run the module and compare: arrays input/<name>, output/<name> and, if wanted, tolerance/<name>
     ///
     /// Nothing is written where an output differs by more than its tolerance, which is 1e-4 unless the
@@ -86,8 +99,20 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let checks = data.map(|data| show::waiting("checking", || check(&wasm, &data))).transpose()?;
     let wrong = checks.iter().flatten().filter(|check| check.failure.is_some()).count();
+    let mut written = Vec::new();
     if wrong == 0 {
+        // What is beside the module is made from it: all of it is made before any of it is written.
+        let variants = arguments.precompile.iter().map(|target| {
+            let path = arguments.output.with_extension(format!("{target}.native"));
+            let what = format!("compiling for {target}");
+            let make = || precompile(wasm.clone(), *target, arguments.deadline_us);
+            Ok((path, show::waiting(&what, make)?))
+        });
+        written = variants.collect::<Outcome<_>>()?;
         write(&arguments.output, &wasm)?;
+        for (path, code) in &written {
+            write(path, code)?;
+        }
     }
     if arguments.json {
         show::json(&Printed { report: &report, check: checks.as_deref() })?;
@@ -107,6 +132,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     if !arguments.json {
         println!("wrote {}", arguments.output.display());
+        for (path, code) in &written {
+            println!("wrote {}, {}", path.display(), show::bytes(code.len() as u64));
+        }
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ impl Device {
         out.act(Action::WatchRoot { version: self.root.version().saturating_add(1) });
         out.act(Action::WatchDeployments { audiences: self.audiences() });
         for digest in self.wanted_releases() {
-            if !self.releases.contains_key(&digest) {
+            if !self.releases.contains_key(&digest) || self.lacks_signatures(&digest) {
                 out.act(Action::FetchRelease { digest });
             }
         }

@@ -163,7 +163,10 @@ impl Device {
         }
         let Some(document) = self.releases.get(&release) else { return };
         let (digest, envelope) = (document.digest(), document.envelope().to_vec());
-        let next = Next { installed: Installed::of(document), stage: Stage::Fetching };
+        let next = Next {
+            installed: Installed::of(document, self.identity.machine.is_some()),
+            stage: Stage::Fetching,
+        };
         let spread_s = self.deployment_of(model).map_or(0, |deployment| deployment.pull_spread_s);
         match self.model_mut(model) {
             Some(state) => state.next = Some(next),

@@ -17,7 +17,7 @@ use crate::trust::Verified;
 use crate::update::acceptance::Judgement;
 use crate::update::clock::{Now, raised};
 use crate::update::event::{Action, Occurrence, Subject};
-use crate::update::refusal::Refusal;
+use crate::update::refusal::{NoPrecompiled, Refusal};
 use crate::update::state::{
     AcceptedSequence, MAX_MACHINE_BOOT_BYTES, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage,
 };
@@ -244,7 +244,7 @@ impl Device {
     }
 
     pub(super) fn release_arrived(&mut self, now: Now, digest: Digest, envelope: &[u8], out: &mut Out) {
-        if self.releases.contains_key(&digest) {
+        if self.releases.contains_key(&digest) && !self.lacks_signatures(&digest) {
             return;
         }
         let owner = self.owner(&digest);
@@ -272,6 +272,18 @@ impl Device {
                     self.reconcile(&model, now, out);
                 }
             }
+        }
+    }
+
+    /// Whether a wanted release is known, and fails on the signatures of the role `precompiled` alone: the same
+    /// body may come with more of them.
+    pub(super) fn lacks_signatures(&self, digest: &Digest) -> bool {
+        let Some(release) = self.releases.get(digest) else { return false };
+        match self.variant(release) {
+            Err(Refusal::NoPrecompiled { why: NoPrecompiled::Signatures(_), .. }) => {
+                self.owner(digest).is_none()
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 

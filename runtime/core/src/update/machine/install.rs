@@ -331,7 +331,9 @@ impl Device {
 
     pub(super) fn fetch(&mut self, model: &ModelName, release: Digest, delay_ms: u64, out: &mut Out) {
         let Some(document) = self.releases.get(&release) else { return };
-        let blobs = device_blobs(document).cloned().collect();
+        // What is missing to run it is told when it is prepared.
+        let variant = self.variant(document).ok().flatten();
+        let blobs = device_blobs(document, variant).cloned().collect();
         self.live.entry(model.clone()).or_default().set(release, Load::Fetching);
         out.act(Action::FetchBlobs { release, blobs, delay_ms });
     }

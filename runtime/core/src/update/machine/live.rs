@@ -75,13 +75,19 @@ impl Live {
     }
 }
 
-/// The blobs of a release that a device fetches: the module, and what judges it. The model card
-/// and the provenance are for people, and native code needs a role of its own.
-pub fn device_blobs(release: &Release) -> impl Iterator<Item = &Blob> {
+/// The blobs of a release that a device fetches: the module, what judges it, and the variant that the
+/// device runs, if it runs one. The model card and the provenance are for people.
+pub fn device_blobs<'r>(release: &'r Release, variant: Option<&'r Blob>) -> impl Iterator<Item = &'r Blob> {
     let wanted = |kind: &AttachmentKind| match kind {
         AttachmentKind::Golden | AttachmentKind::Baseline => true,
         AttachmentKind::ModelCard | AttachmentKind::Provenance | AttachmentKind::Precompiled { .. } => false,
     };
     let attachments = release.attachments.iter().filter(move |attachment| wanted(&attachment.kind));
-    core::iter::once(&release.artifact).chain(attachments.map(|attachment| &attachment.blob))
+    core::iter::once(&release.artifact).chain(attachments.map(|attachment| &attachment.blob)).chain(variant)
+}
+
+/// The blobs of a release that may be on a device, which a clean-up leaves alone: those that it fetches, and
+/// whichever variant it took.
+pub fn kept_blobs(release: &Release) -> impl Iterator<Item = &Blob> {
+    device_blobs(release, None).chain(release.variants().map(|(_, _, blob)| blob))
 }

@@ -30,17 +30,18 @@ use dunlin_abi::Simd;
 use super::acceptance::Ground;
 use super::clock::{Clock, DAY_MS, Now};
 use super::event::{Action, Event, Occurrence, Subject};
-use super::refusal::Refusal;
+use super::refusal::{NoPrecompiled, Refusal};
 use super::refusals::Refusals;
 use super::site::SitePolicy;
 use super::state::{DeviceState, ModelState, STATE_FORMAT};
 use crate::code::{self, Code, Coded};
 use crate::digest::Digest;
-use crate::document::{Audience, Deployment, Release};
+use crate::document::{Audience, Blob, Deployment, Release, RoleName};
 use crate::id::{DeviceId, FleetId, ModelName};
+use crate::precompiled::Machine;
 use crate::trust::{TrustedRoot, Verified};
 use live::Live;
-pub use live::device_blobs;
+pub use live::{device_blobs, kept_blobs};
 use out::Out;
 pub use standing::{Freshness, Standing};
 
@@ -65,9 +66,33 @@ pub struct Identity {
     pub machine_boot: Option<String>,
     /// What the owner of the site allows.
     pub site: SitePolicy,
+    /// The machine code that it runs where it cannot compile; `None` for a device with a compiler, which
+    /// makes its own.
+    pub machine: Option<Machine>,
 }
 
 impl Identity {
+    /// The variant of a release that this device runs; `None` where it compiles for itself. Whether the role
+    /// `precompiled` signed it is asked of a root.
+    ///
+    /// # Errors
+    /// The site does not allow it, there is none for this machine, or too few have signed it.
+    pub(super) fn variant<'r>(
+        &self,
+        release: &'r Verified<Release>,
+        root: Option<&TrustedRoot>,
+    ) -> Result<Option<&'r Blob>, Refusal> {
+        let Some(machine) = &self.machine else { return Ok(None) };
+        let refused = |why| Refusal::NoPrecompiled { machine: machine.clone(), why };
+        if !self.site.allow_precompiled {
+            return Err(refused(NoPrecompiled::NotAllowed));
+        }
+        let variant = machine.variant(release).ok_or_else(|| refused(NoPrecompiled::Missing))?;
+        let signed = root.map_or(Ok(()), |root| root.countersigned(release, RoleName::Precompiled));
+        signed.map_err(|error| refused(NoPrecompiled::Signatures(error)))?;
+        Ok(Some(variant))
+    }
+
     /// Whether a deployment echoes the nonce of this boot: it was signed in it.
     pub fn is_echoed_by(&self, deployment: &Deployment) -> bool {
         deployment.nonce_echo.as_deref() == Some(self.boot_id.as_str())
@@ -272,7 +297,7 @@ impl Device {
         for installed in self.state.models.iter().flat_map(ModelState::installed) {
             blobs.push(installed.artifact);
             if let Some(release) = self.releases.get(&installed.release) {
-                blobs.extend(live::device_blobs(release).map(|blob| blob.digest));
+                blobs.extend(kept_blobs(release).map(|blob| blob.digest));
             }
         }
         blobs.sort_unstable();
@@ -298,6 +323,19 @@ impl Device {
     /// A release's document, if the device has it.
     pub fn release(&self, digest: &Digest) -> Option<&Verified<Release>> {
         self.releases.get(digest)
+    }
+
+    /// The variant of a release that the device runs; `None` where it compiles for itself. Who signed it was
+    /// judged when it was installed, and is judged here only where another build of the agent installed it.
+    ///
+    /// # Errors
+    /// There is none that the device may run.
+    pub fn variant<'r>(&self, release: &'r Verified<Release>) -> Result<Option<&'r Blob>, Refusal> {
+        let installed = self.state.models.iter().flat_map(ModelState::installed);
+        let judged = installed
+            .into_iter()
+            .any(|installed| installed.release == release.digest() && installed.precompiled);
+        self.identity.variant(release, (!judged).then_some(&self.root))
     }
 
     /// The release that requests to a model go to, in this boot.

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod installs;
+mod precompiled;
 mod properties;
 mod recovery;
 mod roots;
@@ -47,6 +48,7 @@ pub(super) fn identity() -> Identity {
         boot_id: "ab".repeat(16),
         machine_boot: None,
         site: SitePolicy::default(),
+        machine: None,
     }
 }
 

@@ -1,0 +1,76 @@
+//! Making machine code, in builds that have a compiler: for this machine, and for others.
+
+use std::hash::{Hash, Hasher};
+
+use dunlin_core::Digest;
+use wasmtime::Module;
+
+use crate::admission::AdmittedModel;
+use crate::compiled::CompiledModel;
+use crate::engine::{CompileError, Engine, EngineConfig, settings};
+use crate::target::Target;
+
+fn refused(error: wasmtime::Error) -> CompileError {
+    CompileError::Compile(format!("{error:#}"))
+}
+
+impl Engine {
+    /// Compiles an admitted model to machine code. Takes tens of milliseconds for a model whose code
+    /// has tens of kilobytes; weights cost nothing here.
+    ///
+    /// # Errors
+    /// Cranelift gives up on the code.
+    pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
+        let facts = model.facts();
+        let compiler = self.compiler(facts.is_interruptible());
+        let module = Module::new(compiler.wasmtime(), model.artifact().bytes()).map_err(refused)?;
+        let template = compiler.template(&module).map_err(refused)?;
+        Ok(CompiledModel::new(self.clone(), template, facts))
+    }
+
+    /// Stands for everything that decides whether this engine can run machine code: wasmtime's version,
+    /// the settings, the processor and its features.
+    pub fn fingerprint(&self) -> Digest {
+        let mut bytes = Collected(Vec::new());
+        for engine in self.wasmtime_engines() {
+            engine.precompile_compatibility_hash().hash(&mut bytes);
+        }
+        Digest::of(&bytes.0)
+    }
+}
+
+impl CompiledModel {
+    /// The machine code with the module's data, for [`Engine::load`].
+    ///
+    /// # Errors
+    /// wasmtime cannot write it.
+    pub fn to_native(&self) -> Result<Vec<u8>, CompileError> {
+        self.template().module().serialize().map_err(refused)
+    }
+}
+
+/// Compiles an admitted model for a machine, which need not be this one: code that any processor of the
+/// target's kind can run, for [`Engine::load`] there. Nothing is run here.
+///
+/// # Errors
+/// Cranelift gives up on the code, or this build cannot make any for the target.
+pub fn precompile(model: &AdmittedModel, target: Target) -> Result<Vec<u8>, CompileError> {
+    let unable = |error: wasmtime::Error| CompileError::Engine(format!("no code for {target}: {error:#}"));
+    let interruptible = model.facts().is_interruptible();
+    let settings = settings(&EngineConfig::default(), Some(target), interruptible).map_err(unable)?;
+    let engine = wasmtime::Engine::new(&settings).map_err(unable)?;
+    engine.precompile_module(model.artifact().bytes()).map_err(refused)
+}
+
+/// Hashes nothing: keeps what is fed to it.
+struct Collected(Vec<u8>);
+
+impl Hasher for Collected {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
