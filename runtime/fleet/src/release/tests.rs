@@ -325,7 +325,11 @@ fn machine_code_of_another_module_or_deadline_is_refused() {
 
 #[test]
 fn a_deadline_that_the_proof_does_not_reach_makes_other_code() {
-    let still = module(CARD, &format!("{}(i32.const 0)", "(i32.store (i32.const 0) (i32.load (i32.const 0)))".repeat(2_000)), "");
+    let still = module(
+        CARD,
+        &format!("{}(i32.const 0)", "(i32.store (i32.const 0) (i32.load (i32.const 0)))".repeat(2_000)),
+        "",
+    );
     let head =
         |deadline_us| Head::parse(&precompile(still.clone(), Target::HERE, deadline_us).unwrap()).unwrap().0;
     assert!(!head(None).interruptible, "a second is enough for a proof");
