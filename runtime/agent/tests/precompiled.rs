@@ -96,7 +96,8 @@ async fn a_variant_with_a_wrong_answer_does_not_serve() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_variant_of_something_else_is_refused_before_it_is_loaded() {
     let (worker, _) = device().await;
-    let changes: [(fn(&mut Head), &str); 4] = [
+    type Change = (fn(&mut Head), &'static str);
+    let changes: [Change; 4] = [
         (|head| head.artifact = dunlin_core::Digest::of(b"other"), "made from the module"),
         (|head| head.target = "aarch64-linux".into(), "made for \"aarch64-linux\""),
         (|head| head.wasmtime = "48.0.7".into(), "made for \"48.0.7\""),
