@@ -56,7 +56,8 @@ def fleet(run, folder, url, api, precompile):
 def infer(api, within_s):
     """The probabilities of an empty image, as soon as there is a model that gives them."""
     body = {"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}]}
-    request = urllib.request.Request(f"http://{api}/v2/models/digits/infer", json.dumps(body).encode())
+    request = urllib.request.Request(f"http://{api}/v2/models/digits/infer", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
     deadline = time.monotonic() + within_s
     while True:
         try:
