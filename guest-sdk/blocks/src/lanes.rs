@@ -1,0 +1,389 @@
+//! Four floats at a time, with the same bits on every target: what the kernels of this crate are written
+//! over.
+//!
+//! In WebAssembly with `simd128` an [`F32x4`] is one 128-bit vector, elsewhere four floats in an array,
+//! which compilers turn into the vectors that the machine has. Each operation rounds once, as IEEE 754
+//! says; there is no fused multiply-add and no relaxed SIMD. [`dot`] and [`sum`] fix the order of
+//! additions.
+
+use core::ops::{Add, Div, Mul, Sub};
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use portable as four;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use vector as four;
+
+/// Four floats, on which every operation works lane by lane.
+///
+/// ```
+/// use dunlin_blocks::lanes::F32x4;
+///
+/// let x = F32x4::from_array([1.0, 2.0, 3.0, 4.0]);
+/// let y = x * x + F32x4::splat(0.5);
+/// assert_eq!(y.to_array(), [1.5, 4.5, 9.5, 16.5]);
+/// assert_eq!(y.sum(), 32.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct F32x4(four::Four);
+
+impl F32x4 {
+    /// Four zeros.
+    pub const ZERO: F32x4 = F32x4::from_array([0.0; 4]);
+
+    /// The four floats of an array.
+    #[inline(always)]
+    pub const fn from_array(floats: [f32; 4]) -> F32x4 {
+        F32x4(four::new(floats))
+    }
+
+    /// One float in every lane.
+    #[inline(always)]
+    pub const fn splat(float: f32) -> F32x4 {
+        F32x4::from_array([float; 4])
+    }
+
+    /// The lanes as an array.
+    #[inline(always)]
+    pub fn to_array(self) -> [f32; 4] {
+        four::array(self.0)
+    }
+
+    /// The square root of each lane, correctly rounded; NaN for what is below zero.
+    #[inline(always)]
+    pub fn sqrt(self) -> F32x4 {
+        F32x4(four::sqrt(self.0))
+    }
+
+    /// The magnitude of each lane.
+    #[inline(always)]
+    pub fn abs(self) -> F32x4 {
+        F32x4(four::abs(self.0))
+    }
+
+    /// In each lane `other` where it is less than `self`, else `self`: a NaN in `other` is passed over,
+    /// one in `self` stays.
+    #[inline(always)]
+    pub fn least(self, other: F32x4) -> F32x4 {
+        F32x4(four::least(self.0, other.0))
+    }
+
+    /// In each lane `other` where it is greater than `self`, else `self`: a NaN in `other` is passed
+    /// over, one in `self` stays.
+    #[inline(always)]
+    pub fn greatest(self, other: F32x4) -> F32x4 {
+        F32x4(four::greatest(self.0, other.0))
+    }
+
+    /// The sum of the lanes: (0 + 2) + (1 + 3).
+    #[inline(always)]
+    pub fn sum(self) -> f32 {
+        let [a, b, c, d] = self.to_array();
+        (a + c) + (b + d)
+    }
+
+    /// The even and the odd lanes of eight floats in a row: `[0, 2, 4, 6]` and `[1, 3, 5, 7]`.
+    #[inline(always)]
+    pub fn unzip(first: F32x4, second: F32x4) -> (F32x4, F32x4) {
+        let (even, odd) = four::unzip(first.0, second.0);
+        (F32x4(even), F32x4(odd))
+    }
+
+    /// Row r, lane c of the result is row c, lane r of the rows.
+    #[inline(always)]
+    pub fn transpose(rows: [F32x4; 4]) -> [F32x4; 4] {
+        four::transpose(rows.map(|row| row.0)).map(F32x4)
+    }
+
+    /// Lane 0 of `head`, then lanes 3, 2 and 1 of `self`: how a spectrum is read backwards, from a
+    /// multiple of four down.
+    #[inline(always)]
+    pub fn mirror(self, head: F32x4) -> F32x4 {
+        F32x4(four::mirror(self.0, head.0))
+    }
+
+    /// The lanes from last to first.
+    #[inline(always)]
+    pub fn reversed(self) -> F32x4 {
+        F32x4(four::reversed(self.0))
+    }
+}
+
+macro_rules! operator {
+    ($($name:ident $method:ident;)*) => {$(
+        impl $name for F32x4 {
+            type Output = F32x4;
+
+            #[inline(always)]
+            fn $method(self, other: F32x4) -> F32x4 {
+                F32x4(four::$method(self.0, other.0))
+            }
+        }
+    )*};
+}
+operator! { Add add; Sub sub; Mul mul; Div div; }
+
+/// The scalar product of two slices, as far as the shorter one goes.
+///
+/// Four vectors of sums run side by side over blocks of 16, are added as (0 + 2) + (1 + 3), take the rest
+/// four by four, and are summed; the last one to three products come at the end. NaN where a product is
+/// NaN.
+///
+/// ```
+/// assert_eq!(dunlin_blocks::lanes::dot(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
+/// ```
+#[inline]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let length = a.len().min(b.len());
+    let (a, b) = (&a[..length], &b[..length]);
+    let ((a16, a), (b16, b)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let mut sums = [F32x4::ZERO; 4];
+    for (a, b) in a16.iter().zip(b16) {
+        let (a, b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = *sum + F32x4::from_array(*a) * F32x4::from_array(*b);
+        }
+    }
+    let mut total = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+    let ((a4, a), (b4, b)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    for (a, b) in a4.iter().zip(b4) {
+        total = total + F32x4::from_array(*a) * F32x4::from_array(*b);
+    }
+    a.iter().zip(b).fold(total.sum(), |total, (a, b)| total + a * b)
+}
+
+/// The sum of `each` of the floats, in the order of [`dot`].
+///
+/// ```
+/// let floats = [1.0, 2.0, 3.0, 4.0, 5.0];
+/// assert_eq!(dunlin_blocks::lanes::sum(&floats, |x| x * x), 55.0);
+/// ```
+#[inline]
+pub fn sum(floats: &[f32], each: impl Fn(F32x4) -> F32x4) -> f32 {
+    let (blocks, rest) = floats.as_chunks::<16>();
+    let mut sums = [F32x4::ZERO; 4];
+    for block in blocks {
+        for (sum, four) in sums.iter_mut().zip(block.as_chunks::<4>().0) {
+            *sum = *sum + each(F32x4::from_array(*four));
+        }
+    }
+    let mut total = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+    let (fours, rest) = rest.as_chunks::<4>();
+    for four in fours {
+        total = total + each(F32x4::from_array(*four));
+    }
+    rest.iter().fold(total.sum(), |total, x| total + each(F32x4::splat(*x)).to_array()[0])
+}
+
+/// Four floats in an array.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod portable {
+    pub(super) type Four = [f32; 4];
+
+    #[inline(always)]
+    pub(super) const fn new(floats: [f32; 4]) -> Four {
+        floats
+    }
+
+    #[inline(always)]
+    pub(super) fn array(four: Four) -> [f32; 4] {
+        four
+    }
+
+    #[inline(always)]
+    fn each(a: Four, b: Four, operation: impl Fn(f32, f32) -> f32) -> Four {
+        [operation(a[0], b[0]), operation(a[1], b[1]), operation(a[2], b[2]), operation(a[3], b[3])]
+    }
+
+    #[inline(always)]
+    pub(super) fn add(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    pub(super) fn sub(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    pub(super) fn mul(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    pub(super) fn div(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    pub(super) fn sqrt(four: Four) -> Four {
+        four.map(libm::sqrtf)
+    }
+
+    #[inline(always)]
+    pub(super) fn abs(four: Four) -> Four {
+        four.map(f32::abs)
+    }
+
+    #[inline(always)]
+    pub(super) fn least(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| if b < a { b } else { a })
+    }
+
+    #[inline(always)]
+    pub(super) fn greatest(a: Four, b: Four) -> Four {
+        each(a, b, |a, b| if a < b { b } else { a })
+    }
+
+    #[inline(always)]
+    pub(super) fn unzip(a: Four, b: Four) -> (Four, Four) {
+        ([a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]])
+    }
+
+    #[inline(always)]
+    pub(super) fn transpose([a, b, c, d]: [Four; 4]) -> [Four; 4] {
+        [
+            [a[0], b[0], c[0], d[0]],
+            [a[1], b[1], c[1], d[1]],
+            [a[2], b[2], c[2], d[2]],
+            [a[3], b[3], c[3], d[3]],
+        ]
+    }
+
+    #[inline(always)]
+    pub(super) fn mirror(four: Four, head: Four) -> Four {
+        [head[0], four[3], four[2], four[1]]
+    }
+
+    #[inline(always)]
+    pub(super) fn reversed(four: Four) -> Four {
+        [four[3], four[2], four[1], four[0]]
+    }
+}
+
+/// One vector of WebAssembly.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod vector {
+    use core::arch::wasm32::{
+        f32x4, f32x4_abs, f32x4_add, f32x4_div, f32x4_extract_lane, f32x4_mul, f32x4_pmax, f32x4_pmin,
+        f32x4_sqrt, f32x4_sub, i32x4_shuffle, v128,
+    };
+
+    pub(super) type Four = v128;
+
+    #[inline(always)]
+    pub(super) const fn new([a, b, c, d]: [f32; 4]) -> Four {
+        f32x4(a, b, c, d)
+    }
+
+    #[inline(always)]
+    pub(super) fn array(four: Four) -> [f32; 4] {
+        [
+            f32x4_extract_lane::<0>(four),
+            f32x4_extract_lane::<1>(four),
+            f32x4_extract_lane::<2>(four),
+            f32x4_extract_lane::<3>(four),
+        ]
+    }
+
+    #[inline(always)]
+    pub(super) fn add(a: Four, b: Four) -> Four {
+        f32x4_add(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn sub(a: Four, b: Four) -> Four {
+        f32x4_sub(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn mul(a: Four, b: Four) -> Four {
+        f32x4_mul(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn div(a: Four, b: Four) -> Four {
+        f32x4_div(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn sqrt(four: Four) -> Four {
+        f32x4_sqrt(four)
+    }
+
+    #[inline(always)]
+    pub(super) fn abs(four: Four) -> Four {
+        f32x4_abs(four)
+    }
+
+    #[inline(always)]
+    pub(super) fn least(a: Four, b: Four) -> Four {
+        f32x4_pmin(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn greatest(a: Four, b: Four) -> Four {
+        f32x4_pmax(a, b)
+    }
+
+    #[inline(always)]
+    pub(super) fn unzip(a: Four, b: Four) -> (Four, Four) {
+        (i32x4_shuffle::<0, 2, 4, 6>(a, b), i32x4_shuffle::<1, 3, 5, 7>(a, b))
+    }
+
+    #[inline(always)]
+    pub(super) fn transpose([a, b, c, d]: [Four; 4]) -> [Four; 4] {
+        let (ab_low, ab_high) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
+        let (cd_low, cd_high) = (i32x4_shuffle::<0, 4, 1, 5>(c, d), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+        [
+            i32x4_shuffle::<0, 1, 4, 5>(ab_low, cd_low),
+            i32x4_shuffle::<2, 3, 6, 7>(ab_low, cd_low),
+            i32x4_shuffle::<0, 1, 4, 5>(ab_high, cd_high),
+            i32x4_shuffle::<2, 3, 6, 7>(ab_high, cd_high),
+        ]
+    }
+
+    #[inline(always)]
+    pub(super) fn mirror(four: Four, head: Four) -> Four {
+        i32x4_shuffle::<0, 7, 6, 5>(head, four)
+    }
+
+    #[inline(always)]
+    pub(super) fn reversed(four: Four) -> Four {
+        i32x4_shuffle::<3, 2, 1, 0>(four, four)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffles_put_lanes_where_their_docs_say() {
+        let [a, b] = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]].map(F32x4::from_array);
+        let (even, odd) = F32x4::unzip(a, b);
+        assert_eq!((even.to_array(), odd.to_array()), ([0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]));
+        assert_eq!(b.mirror(a).to_array(), [0.0, 7.0, 6.0, 5.0]);
+        assert_eq!(b.reversed().to_array(), [7.0, 6.0, 5.0, 4.0]);
+        let [c, d] = [[8.0, 9.0, 10.0, 11.0], [12.0, 13.0, 14.0, 15.0]].map(F32x4::from_array);
+        let columns = F32x4::transpose([a, b, c, d]).map(F32x4::to_array);
+        assert_eq!(columns[1], [1.0, 5.0, 9.0, 13.0]);
+        assert_eq!(columns[3], [3.0, 7.0, 11.0, 15.0]);
+    }
+
+    #[test]
+    fn least_and_greatest_pass_over_a_nan_in_the_other() {
+        let [x, nan] = [1.0, f32::NAN].map(F32x4::splat);
+        assert_eq!(x.least(nan).to_array(), [1.0; 4]);
+        assert_eq!(x.greatest(nan).to_array(), [1.0; 4]);
+        assert!(nan.least(x).to_array()[0].is_nan());
+    }
+
+    #[test]
+    fn every_length_is_summed_whole() {
+        let ones = [1.0; 70];
+        for length in 0..=ones.len() {
+            assert_eq!(dot(&ones[..length], &ones), length as f32);
+            assert_eq!(sum(&ones[..length], |x| x + x), 2.0 * length as f32);
+        }
+    }
+}
