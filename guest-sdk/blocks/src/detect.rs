@@ -193,7 +193,7 @@ mod tests {
     fn a_broken_sample_changes_nothing() {
         let mut ewma = Ewma::new(0.0, 1.0, 0.2, 3.0);
         let mut cusum = Cusum::new(0.0, 1.0, 0.5, 4.0);
-        (ewma.push(1.0), cusum.push(1.0));
+        assert_eq!((ewma.push(0.5), cusum.push(1.0)), (Shift::None, Shift::None));
         let before = (ewma.value(), cusum.sums());
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert_eq!((ewma.push(broken), cusum.push(broken)), (Shift::None, Shift::None));
