@@ -1,0 +1,63 @@
+//! Guests of `examples/`, built as their READMEs say, and what they must answer.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use dunlin_fleet::tensor::{Tensor, read_npz};
+
+use crate::world::{ok, repository};
+
+/// Builds the guest in `examples/<name>` for wasm32 and in release, and gives the path of its module.
+pub fn build(name: &str) -> String {
+    let target = repository().join("target/guests");
+    let build = Command::new(env!("CARGO"))
+        .current_dir(repository().join("examples").join(name))
+        .args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown", "--target-dir"])
+        .arg(&target)
+        // Flags for the host would replace those of the guest's own configuration.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&build.stderr);
+    assert!(
+        !errors.contains("may not be installed"),
+        "run `rustup target add wasm32-unknown-unknown`\n{errors}"
+    );
+    assert!(build.status.success(), "{errors}");
+    target.join("wasm32-unknown-unknown/release").join(format!("{name}.wasm")).display().to_string()
+}
+
+/// The arrays of a file in `examples/<name>`.
+pub fn arrays(name: &str, file: &str) -> BTreeMap<String, Tensor> {
+    read_npz(&repository().join("examples").join(name).join(file)).unwrap()
+}
+
+/// Runs the module on the inputs of `reference.npz`, and holds each output to the one there within `tolerance`.
+pub fn gives_its_reference(name: &str, module: &str, tolerance: f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    let reference = arrays(name, "reference.npz");
+    let mut arguments = vec!["run".to_string(), module.to_string(), "--output-dir".to_string(), path("out")];
+    for (key, tensor) in &reference {
+        if let Some(input) = key.strip_prefix("input/") {
+            let file = path(&format!("{input}.npy"));
+            tensor.write_npy(file.as_ref()).unwrap();
+            arguments.extend(["--input".to_string(), format!("{input}={file}")]);
+        }
+    }
+    ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut compared = 0;
+    for (key, wanted) in &reference {
+        let Some(output) = key.strip_prefix("output/") else { continue };
+        let found = Tensor::read(path(&format!("out/{output}.npy")).as_ref()).unwrap();
+        assert_eq!((found.dtype, &found.shape), (wanted.dtype, &wanted.shape), "{output}");
+        let pairs = found.to_f64().into_iter().zip(wanted.to_f64());
+        // Not `f64::max`, which passes a NaN over.
+        let worst = pairs.map(|(a, b)| (a - b).abs()).max_by(f64::total_cmp).unwrap();
+        println!("{name}: {output} differs by {worst:e} at most");
+        assert!(worst <= tolerance, "{output}: {worst:e}");
+        compared += 1;
+    }
+    assert!(compared > 0, "the reference holds no output");
+}
