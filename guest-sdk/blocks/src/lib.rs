@@ -50,6 +50,7 @@
 //! assert_eq!(windows, 3);
 //! ```
 #![no_std]
+#![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
