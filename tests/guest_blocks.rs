@@ -103,7 +103,7 @@ macro_rules! natively {
 /// Inputs in the card's order. The forest is a valid one: three small trees.
 fn inputs(seed: u64, holes: Option<u64>) -> Vec<Vec<f32>> {
     let mut noise = Noise(seed);
-    let lengths = [1024, 20, 160, 8, 120, 60, 4, 40, 100];
+    let lengths = [1024, 20, 160, 8, 120, 180, 12, 40, 100];
     let mut inputs: Vec<Vec<f32>> =
         lengths.iter().map(|length| (0..*length).map(|_| noise.float(holes)).collect()).collect();
     let nodes = (0..64u16).flat_map(|place| {

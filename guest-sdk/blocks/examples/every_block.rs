@@ -64,8 +64,8 @@ dunlin_guest::model! {
         dense_weights: f32[8, 20];
         dense_bias: f32[8];
         conv_x: f32[3, 40];
-        conv_weights: f32[4, 3, 5];
-        conv_bias: f32[4];
+        conv_weights: f32[12, 3, 5];
+        conv_bias: f32[12];
         /// Median and interquartile range, least and greatest.
         scales: f32[2, 20];
         centres: f32[5, 20];
@@ -102,8 +102,8 @@ dunlin_guest::model! {
         /// Both sums, and the shift as -1, 0, 1.
         cusum: f32[N, 3];
         dense: f32[8];
-        conv: f32[4, 36];
-        conv_by_3: f32[4, 12];
+        conv: f32[12, 36];
+        conv_by_3: f32[12, 12];
         activations: f32[3, 20];
         squared_distances: f32[5];
         nearest: f32[2];
@@ -167,8 +167,8 @@ impl EveryBlock {
         let dense = Dense { weights: *inputs.dense_weights, bias: *inputs.dense_bias };
         *outputs.dense = dense.apply(inputs.x);
         let (weights, bias) = (*inputs.conv_weights, *inputs.conv_bias);
-        *outputs.conv = Conv1d::<3, 4, 5, 1> { weights, bias }.apply(inputs.conv_x);
-        *outputs.conv_by_3 = Conv1d::<3, 4, 5, 3> { weights, bias }.apply(inputs.conv_x);
+        *outputs.conv = Conv1d::<3, 12, 5, 1>::new(weights, bias).apply(inputs.conv_x);
+        *outputs.conv_by_3 = Conv1d::<3, 12, 5, 3>::new(weights, bias).apply(inputs.conv_x);
         let [rectified, _, shares] = outputs.activations;
         (*rectified, *shares) = (*inputs.x, *inputs.x);
         relu(rectified);

@@ -70,7 +70,7 @@ static CONV: Conv1d<16, 16, 3, 1> = {
         weights[o] = rows(200 + 16 * o as u32);
         o += 1;
     }
-    Conv1d { weights, bias: self::weights(98) }
+    Conv1d::new(weights, self::weights(98))
 };
 static CENTROIDS: Centroids<16, 32> = Centroids { centres: rows(500) };
 
