@@ -19,6 +19,7 @@ mod demo;
 mod digits;
 mod guest;
 mod hostile;
+mod keyword;
 mod kills;
 mod main_job;
 mod measure;
