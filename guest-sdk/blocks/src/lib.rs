@@ -49,6 +49,18 @@
 //! }
 //! assert_eq!(windows, 3);
 //! ```
+//!
+//! Neither of these compiles:
+//!
+//! ```compile_fail,E0080
+//! // The spectrum of 32 samples has 17 bins.
+//! let power: [f32; 16] = dunlin_blocks::fft::Fft::<32>::new().power(&[0.0; 32]);
+//! ```
+//!
+//! ```compile_fail,E0080
+//! // 60 Hz is above half the rate.
+//! const LOW_PASS: dunlin_blocks::filter::Biquad = dunlin_blocks::filter::Biquad::low_pass(100.0, 60.0, 0.7);
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 
