@@ -162,7 +162,11 @@ fn every_block_gives_the_same_bits_natively_and_in_wasm_with_and_without_simd() 
         let mut instance = engine.compile(admitted).unwrap().instantiate().unwrap();
         for seed in 0..50 {
             let holes = [None, Some(400), Some(20)][seed as usize % 3];
-            let values = inputs(seed, holes);
+            let mut values = inputs(seed, holes);
+            if seed % 5 == 4 {
+                // Filters fade in silence.
+                values[0][300..].fill(0.0);
+            }
             let wanted = native(&values);
             let found = sandboxed(&mut instance, &values, wanted.len());
             for (((name, wanted), found), output) in wanted.iter().zip(&found).zip(&card.outputs) {

@@ -65,6 +65,10 @@ impl Ewma {
         if sample.is_finite() {
             self.value += self.lambda * (sample - self.value);
             self.fading *= (1.0 - self.lambda) * (1.0 - self.lambda);
+            // 1 less than this is 1; as a subnormal number it would cost time for ever.
+            if self.fading < 1e-8 {
+                self.fading = 0.0;
+            }
         }
         let off = self.value - self.mean;
         if off * off <= self.limit_squared * (1.0 - self.fading) {

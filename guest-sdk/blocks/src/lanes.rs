@@ -60,6 +60,18 @@ impl F32x4 {
         F32x4(four::abs(self.0))
     }
 
+    /// Whether a lane's magnitude is below `bound`. A NaN is not.
+    #[inline(always)]
+    pub fn any_below(self, bound: f32) -> bool {
+        four::any_below(self.0, bound)
+    }
+
+    /// 0 in the lanes where `other` is below `bound`; the rest, and where `other` is NaN, as it is.
+    #[inline(always)]
+    pub fn zero_where_below(self, other: F32x4, bound: f32) -> F32x4 {
+        F32x4(four::zero_where_below(self.0, other.0, bound))
+    }
+
     /// In each lane `other` where it is less than `self`, else `self`: a NaN in `other` is passed over,
     /// one in `self` stays.
     #[inline(always)]
@@ -225,6 +237,16 @@ mod portable {
     }
 
     #[inline(always)]
+    pub(super) fn any_below(four: Four, bound: f32) -> bool {
+        four.iter().any(|x| x.abs() < bound)
+    }
+
+    #[inline(always)]
+    pub(super) fn zero_where_below(four: Four, other: Four, bound: f32) -> Four {
+        each(four, other, |x, other| if other < bound { 0.0 } else { x })
+    }
+
+    #[inline(always)]
     pub(super) fn least(a: Four, b: Four) -> Four {
         each(a, b, |a, b| if b < a { b } else { a })
     }
@@ -264,8 +286,8 @@ mod portable {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod vector {
     use core::arch::wasm32::{
-        f32x4, f32x4_abs, f32x4_add, f32x4_div, f32x4_extract_lane, f32x4_mul, f32x4_pmax, f32x4_pmin,
-        f32x4_sqrt, f32x4_sub, i32x4_shuffle, v128,
+        f32x4, f32x4_abs, f32x4_add, f32x4_div, f32x4_extract_lane, f32x4_lt, f32x4_mul, f32x4_pmax,
+        f32x4_pmin, f32x4_splat, f32x4_sqrt, f32x4_sub, i32x4_shuffle, v128, v128_andnot, v128_any_true,
     };
 
     pub(super) type Four = v128;
@@ -313,6 +335,16 @@ mod vector {
     #[inline(always)]
     pub(super) fn abs(four: Four) -> Four {
         f32x4_abs(four)
+    }
+
+    #[inline(always)]
+    pub(super) fn any_below(four: Four, bound: f32) -> bool {
+        v128_any_true(f32x4_lt(f32x4_abs(four), f32x4_splat(bound)))
+    }
+
+    #[inline(always)]
+    pub(super) fn zero_where_below(four: Four, other: Four, bound: f32) -> Four {
+        v128_andnot(four, f32x4_lt(other, f32x4_splat(bound)))
     }
 
     #[inline(always)]
@@ -376,6 +408,14 @@ mod tests {
         assert_eq!(x.least(nan).to_array(), [1.0; 4]);
         assert_eq!(x.greatest(nan).to_array(), [1.0; 4]);
         assert!(nan.least(x).to_array()[0].is_nan());
+    }
+
+    #[test]
+    fn what_is_below_a_bound_is_taken_out() {
+        let x = F32x4::from_array([-0.5, 2.0, f32::NAN, 1.0]);
+        assert!(x.any_below(0.6) && !x.any_below(0.5) && !F32x4::splat(f32::NAN).any_below(9.0));
+        let [a, b, c, d] = x.zero_where_below(x.abs(), 1.0).to_array();
+        assert!((a, b, d) == (0.0, 2.0, 1.0) && c.is_nan());
     }
 
     #[test]

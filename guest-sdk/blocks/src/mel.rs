@@ -14,11 +14,12 @@ use crate::window;
 /// Two conventions of the mel scale, and of the filters' heights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Convention {
-    /// Linear up to 1000 Hz (15 mel), a factor of 6.4 in 27 mel above; each triangle has an area of 1 Hz.
-    /// From Slaney's Auditory Toolbox (1998), librosa's default.
+    /// Linear up to 1000 Hz (15 mel), a factor of 6.4 in 27 mel above; each triangle has the area 1 over
+    /// hertz. From M. Slaney's Auditory Toolbox (1998), librosa's default.
     Slaney,
-    /// `2595 log10(1 + f/700)`; each triangle is 1 high. From HTK (S. Young et al., The HTK Book);
-    /// librosa's `htk=True, norm=None`, and the default of torchaudio and Kaldi.
+    /// `2595 log10(1 + f/700)`; each triangle is 1 high. The scale of HTK (S. Young et al., The HTK Book):
+    /// librosa's `htk=True, norm=None`, and torchaudio's default. HTK itself, and Kaldi, draw the sides of
+    /// their triangles straight in mel; here they are straight in hertz.
     Htk,
 }
 
