@@ -62,8 +62,10 @@ impl Ewma {
     /// Takes a sample, if it is finite, and says where the chart stands.
     #[inline]
     pub fn push(&mut self, sample: f32) -> Shift {
-        if sample.is_finite() {
-            self.value += self.lambda * (sample - self.value);
+        let value = self.value + self.lambda * (sample - self.value);
+        // Nor may a difference overflow.
+        if value.is_finite() {
+            self.value = value;
             self.fading *= (1.0 - self.lambda) * (1.0 - self.lambda);
             // 1 less than this is 1; as a subnormal number it would cost time for ever.
             if self.fading < 1e-8 {
@@ -140,11 +142,12 @@ impl Cusum {
     /// Takes a sample, if it is finite, and says where the chart stands.
     #[inline]
     pub fn push(&mut self, sample: f32) -> Shift {
-        if sample.is_finite() {
-            let score = (sample - self.mean) * self.inverse;
+        let score = (sample - self.mean) * self.inverse;
+        if score.is_finite() {
             let [up, down] = self.sums;
-            // Not `f32::max`, which may give either zero of two.
-            let positive = |sum: f32| if sum > 0.0 { sum } else { 0.0 };
+            // Not `f32::max`, which may give either zero of two. A sum never becomes infinite, or it would
+            // stay so.
+            let positive = |sum: f32| if sum > 0.0 { sum.min(f32::MAX) } else { 0.0 };
             self.sums = [positive(up + score - self.slack), positive(down - score - self.slack)];
         }
         match self.sums {
@@ -203,6 +206,18 @@ mod tests {
             assert_eq!((ewma.push(broken), cusum.push(broken)), (Shift::None, Shift::None));
         }
         assert_eq!((ewma.value(), cusum.sums()), before);
+    }
+
+    #[test]
+    fn what_overflows_does_not_blind() {
+        let mut ewma = Ewma::new(0.0, 1.0, 0.5, 3.0);
+        let mut cusum = Cusum::new(0.0, 1.0, 0.5, 4.0);
+        for sample in [f32::MAX, f32::MIN, f32::MIN, f32::MAX, f32::MAX] {
+            assert_ne!((ewma.push(sample), cusum.push(sample)), (Shift::None, Shift::None));
+        }
+        let last = (0..200).map(|_| ewma.push(0.0)).last();
+        assert_eq!(last, Some(Shift::None));
+        assert!(cusum.sums().iter().all(|sum| sum.is_finite()));
     }
 
     proptest! {
