@@ -56,6 +56,12 @@ pub fn gives_its_reference(name: &str, module: &str, tolerance: f64) {
     }
 }
 
+/// A panic names its file; a module in which no name of a file is left cannot panic.
+pub fn cannot_panic(module: &str) {
+    let bytes = std::fs::read(module).unwrap();
+    assert!(!bytes.windows(3).any(|text| text == b".rs"), "{module} holds a panic");
+}
+
 /// Runs the module with `dunlin run`, and gives the outputs of these names.
 pub fn run<'a>(
     module: &str,

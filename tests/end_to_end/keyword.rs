@@ -10,8 +10,10 @@ fn file(name: &str) -> String {
 }
 
 #[test]
-fn keyword_answers_as_its_reference_does() {
-    guest::gives_its_reference("keyword", &guest::build("keyword"), 1e-5);
+fn keyword_answers_as_its_reference_does_and_cannot_panic() {
+    let module = guest::build("keyword");
+    guest::cannot_panic(&module);
+    guest::gives_its_reference("keyword", &module, 1e-5);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use crate::guest;
 use crate::world::{World, eventually, ok, repository};
 
 #[test]
-fn vibration_answers_as_its_reference_does() {
-    guest::gives_its_reference("vibration", &guest::build("vibration"), 1e-4);
+fn vibration_answers_as_its_reference_does_and_cannot_panic() {
+    let module = guest::build("vibration");
+    guest::cannot_panic(&module);
+    guest::gives_its_reference("vibration", &module, 1e-4);
 }
 
 #[test]
