@@ -42,7 +42,7 @@ busybox ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 /dunlind --config /device/agent.toml 2>/tmp/log &
 agent=$!
 answer=""
-while [ -z "$answer" ] && busybox kill -0 $agent; do
+while [ -z "$answer" ] && busybox kill -0 $agent 2>/dev/null && ! busybox grep -q refused: /tmp/log; do
     busybox sleep 1
     answer=$(busybox wget -q -O - --header 'Content-Type: application/json' --post-file /request.json \\
         http://{API}/v2/models/digits/infer 2>/dev/null)
@@ -86,6 +86,7 @@ def main():
     parser.add_argument("--machine", choices=MACHINES, required=True)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the unpacked packages")
     parser.add_argument("--precompile", metavar="TARGET", help="the agent has no compiler: what it runs")
+    parser.add_argument("--within-s", type=int, default=300)
     arguments = parser.parse_args()
 
     def run(*words):
@@ -107,8 +108,9 @@ def main():
             machine = [*MACHINES[arguments.machine], "-m", "512", "-nographic", "-no-reboot",
                        "-kernel", kernel, "-initrd", packed, "-append", "console=ttyAMA0 panic=-1 quiet",
                        "-netdev", "user,id=net,restrict=off", "-device", "virtio-net-device,netdev=net"]
-            said = subprocess.run([*map(str, machine)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  timeout=600, text=True, errors="replace").stdout
+            command = ["timeout", str(arguments.within_s), *map(str, machine)]
+            said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                  errors="replace").stdout
         finally:
             broker.terminate()
             broker.wait()

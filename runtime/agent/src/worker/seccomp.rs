@@ -42,12 +42,16 @@ fn apply(
 
 /// Puts the filter in place, for this process and all threads that it will have.
 pub(super) fn filter() -> Result<(), String> {
-    // Its flags are behind a pointer, which a filter cannot follow: the C library takes `clone` instead.
-    let clone3 = BTreeMap::from([(i64::from(libc::SYS_clone3), Vec::new())]);
-    apply(clone3, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))?;
+    // The flags of `clone3` are behind a pointer, which a filter cannot follow: the C library takes `clone`
+    // instead. One for 32 bits goes on without `statx` only if there is none.
+    let absent = ABSENT.map(|call| (i64::from(call), Vec::new()));
+    apply(absent.into(), SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))?;
     let rules = allowed().map_err(|error| error.to_string())?;
     apply(rules, SeccompAction::Errno(libc::EPERM.unsigned_abs()), SeccompAction::Allow)
 }
+
+/// Allowed here, so that the answer of the filter before this one counts: there is no such call.
+const ABSENT: [libc::c_long; 2] = [libc::SYS_clone3, libc::SYS_statx];
 
 /// System calls that serving needs: reading and writing what is open, memory, threads, time, waiting.
 const ALLOWED: &[libc::c_long] = &[
@@ -81,7 +85,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_membarrier,
     libc::SYS_memfd_create,
     // Threads and signals of its own.
-    libc::SYS_clone3,
     libc::SYS_futex,
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
@@ -161,6 +164,7 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
     use SeccompCmpArgLen::{Dword, Qword};
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED
         .iter()
+        .chain(&ABSENT)
         .chain(ALLOWED_64)
         .chain(ALLOWED_HERE)
         .map(|call| (i64::from(*call), Vec::new()))
