@@ -1,47 +1,15 @@
-//! Hand-written guests, from source to answers: `examples/threshold`, the SDK's `smoother`, and the
-//! module in WebAssembly text at the end of `docs/abi.md`.
-//!
-//! The guests are built as their READMEs say, for wasm32 and in release, then admitted, compiled and
-//! called by the sandbox that devices use. Expected values are computed by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! Guests in Rust, `examples/threshold` and the SDK's `smoother`, and the module in WebAssembly text at the
+//! end of `docs/abi.md`. Expected values are computed by hand.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use dunlin_abi::{Card, Import, Simd, State};
 use dunlin_core::VerifiedArtifact;
-use dunlin_sandbox::{Admission, AdmissionError, CallError, Engine, EngineConfig, Instance, admit, inspect};
+use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, admit, inspect};
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+use crate::sandbox::{build, read, root, start, write};
 
-/// The root of the repository; this file belongs to the package in `runtime/cli`.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Builds a guest in `folder` and reads the module at `path` below the target's release folder.
-fn build(folder: &str, arguments: &[&str], path: &str) -> Vec<u8> {
-    let target = root().join("target/guests");
-    let build = Command::new(env!("CARGO"))
-        .current_dir(root().join(folder))
-        .args(["build", "--locked", "--release", "--target", WASM_TARGET, "--target-dir"])
-        .arg(&target)
-        .args(arguments)
-        // Flags for the host would replace those of the guest's own configuration.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .expect("cargo runs, as it runs this test");
-    let errors = String::from_utf8_lossy(&build.stderr);
-    let missing = errors.contains("target may not be installed");
-    assert!(!missing, "guests need the WebAssembly target: run `rustup target add {WASM_TARGET}`");
-    assert!(build.status.success(), "the guest in {folder} does not build:\n{errors}");
-    let module = target.join(WASM_TARGET).join("release").join(path);
-    std::fs::read(&module).unwrap_or_else(|error| panic!("{}: {error}", module.display()))
-}
-
-fn threshold() -> &'static [u8] {
+pub fn threshold() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
     MODULE.get_or_init(|| build("examples/threshold", &[], "threshold.wasm"))
 }
@@ -50,31 +18,6 @@ fn smoother() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
     let arguments = ["-p", "dunlin-guest", "--example", "smoother"];
     MODULE.get_or_init(|| build("", &arguments, "examples/smoother.wasm"))
-}
-
-/// An instance, and the engine that ends its calls.
-struct Running {
-    instance: Instance,
-    _engine: Engine,
-}
-
-fn start(module: &[u8], imports: &[Import]) -> Running {
-    let admission = Admission { imports: imports.to_vec(), ..Admission::default() };
-    let admitted = admit(VerifiedArtifact::trust_local(module.to_vec()), &admission).unwrap();
-    let engine = Engine::new(EngineConfig::default()).unwrap();
-    let instance = engine.compile(admitted).unwrap().instantiate().unwrap();
-    Running { instance, _engine: engine }
-}
-
-fn write(instance: &mut Instance, index: usize, values: &[f32]) {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    instance.input_mut(index).unwrap()[..bytes.len()].copy_from_slice(&bytes);
-}
-
-fn read(instance: &Instance, index: usize, n: u32) -> Vec<f32> {
-    let (values, rest) = instance.output(index, n).unwrap().as_chunks();
-    assert!(rest.is_empty());
-    values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 #[test]
