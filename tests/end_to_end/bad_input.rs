@@ -223,6 +223,7 @@ fn every_verb_explains_itself_with_examples() {
         "compile",
         "inspect",
         "validate",
+        "card",
         "run",
         "bench",
         "release",

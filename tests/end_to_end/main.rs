@@ -17,6 +17,7 @@ mod ceremony;
 mod compile;
 mod demo;
 mod digits;
+mod guest;
 mod hostile;
 mod kills;
 mod main_job;

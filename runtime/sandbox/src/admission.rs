@@ -189,7 +189,11 @@ pub enum AdmissionError {
         got: String,
     },
     /// An import that the release does not grant.
-    #[error("it imports {:?}, which is not granted: grant it in the release, or build without it", .0.name())]
+    #[error(
+        "it imports {:?}, which is not granted here: a release grants what its module imports, and a site takes \
+         that back with `site.denied_imports` of its agent.toml; let the site allow it, or build without it",
+        .0.name()
+    )]
     ImportNotGranted(Import),
     /// An export that is not there.
     #[error("it does not export {name:?}: {reason}; export it as {wanted}")]

@@ -2,8 +2,10 @@
 
 mod bench;
 mod broker;
+mod card;
 mod compile;
 mod deploy;
+mod device;
 mod devices;
 mod doctor;
 mod enroll;
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
     Validate(validate::Arguments),
+    Card(card::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
     Eval(eval::Arguments),
@@ -83,6 +86,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Card(arguments) => card::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
