@@ -30,6 +30,24 @@ impl Failure {
     }
 }
 
+/// What an export returns.
+pub fn status(result: Result<(), Failure>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => i32::from(failure.number()),
+    }
+}
+
+/// A model was reset. It was prepared once before, so that it can be again; one that cannot is of no use.
+pub fn prepared_again(result: Result<(), Failure>) {
+    if result.is_err() {
+        #[cfg(target_arch = "wasm32")]
+        crate::panic::trap("the model failed to prepare itself again after a reset");
+        #[cfg(not(target_arch = "wasm32"))]
+        unreachable!("only the exports call this");
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the model failed with status {}", self.0)

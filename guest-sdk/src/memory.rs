@@ -7,11 +7,13 @@
 
 use core::cell::UnsafeCell;
 
+use crate::rows::Rows;
+
 /// A type for which every bit pattern is a value, so that the host cannot write an invalid one.
 /// `bool` is none: tensors of that type are seen as `u8`, 0 or 1.
 ///
 /// # Safety
-/// Every bit pattern is a value, and there is no padding.
+/// Every bit pattern is a value, and there is no padding in what the host writes and reads.
 pub unsafe trait Plain: Copy {
     /// All bytes 0.
     const ZERO: Self;
@@ -30,6 +32,12 @@ plain!(0.0: f32, 0.0: f64, 0: i8, 0: u8, 0: i16, 0: u16, 0: i32, 0: u32, 0: i64,
 // SAFETY: an array is its elements without gaps.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {
     const ZERO: Self = [T::ZERO; N];
+}
+
+// SAFETY: the host writes and reads nothing but the rows, which come first. No pattern of the length is invalid:
+// every access asks whether there are as many rows.
+unsafe impl<T: Plain, const MAX: usize> Plain for Rows<T, MAX> {
+    const ZERO: Self = Rows::new();
 }
 
 /// A tensor's place in memory, aligned to 16 bytes as the ABI demands.

@@ -151,7 +151,7 @@ fn the_card_says_what_was_declared() {
 #[test]
 fn every_element_type_has_its_name_and_scalars_have_no_axes() {
     let card = Card::parse(counter::Counter::CARD.as_bytes()).unwrap();
-    assert_eq!((card.state, card.max_batch, card.stack_bytes), (State::Stream, 1, 1 << 20));
+    assert_eq!((card.state, card.max_batch, card.stack_bytes), (State::Stream, 1, 16_384));
     let types: Vec<DType> = card.inputs.iter().chain(&card.outputs).map(|tensor| tensor.dtype).collect();
     assert_eq!(
         types,

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use dunlin_abi::{Card, Import, Simd, State};
+use dunlin_abi::{Card, Dim, Import, Simd, State};
 use dunlin_core::VerifiedArtifact;
 use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, admit, inspect};
 
@@ -16,8 +16,12 @@ pub fn threshold() -> &'static [u8] {
 
 fn smoother() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    let arguments = ["-p", "dunlin-guest", "--example", "smoother"];
-    MODULE.get_or_init(|| build("", &arguments, "examples/smoother.wasm"))
+    MODULE.get_or_init(|| build("guest-sdk", &["--example", "smoother"], "examples/smoother.wasm"))
+}
+
+fn peaks() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    MODULE.get_or_init(|| build("guest-sdk", &["--example", "peaks"], "examples/peaks.wasm"))
 }
 
 #[test]
@@ -68,7 +72,9 @@ fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
 
 #[test]
 fn smoother_imports_what_it_calls_and_runs_only_where_that_is_granted() {
-    assert_eq!(inspect(smoother()).unwrap().imports, Import::ALL);
+    let summary = inspect(smoother()).unwrap();
+    assert_eq!((summary.imports, summary.memory_min_bytes), (Import::ALL.to_vec(), 1 << 16));
+    assert!(smoother().len() < 20 * 1024, "{} bytes", smoother().len());
     let refused = admit(VerifiedArtifact::trust_local(smoother().to_vec()), &Admission::default());
     assert_eq!(refused.unwrap_err(), AdmissionError::ImportNotGranted(Import::Log));
 }
@@ -116,6 +122,28 @@ fn a_panic_is_a_trap_whose_message_names_the_line() {
     let source = std::fs::read_to_string(root().join("guest-sdk/examples/smoother.rs")).unwrap();
     let line = 1 + source.lines().position(|line| line.contains("self.mean[channel]")).unwrap();
     assert!(text.contains(&format!("guest-sdk/examples/smoother.rs:{line}")), "{text}");
+}
+
+#[test]
+fn peaks_are_as_many_as_there_are_and_weighted_by_the_prepared_table() {
+    let summary = inspect(peaks()).unwrap();
+    assert_eq!(summary.card.outputs[0].shape, [Dim::AtMost(8), Dim::Fixed(2)]);
+    assert_eq!((summary.card.stack_bytes, summary.memory_min_bytes), (16_384, 1 << 16));
+    assert!(peaks().len() < 20 * 1024, "{} bytes", peaks().len());
+    let mut running = start(peaks(), &[]);
+    let mut window = [0.0; 32];
+    for (call, expected) in [vec![], vec![[16.0, 2.0]], vec![[8.0, 3.0], [16.0, 2.0]]].into_iter().enumerate()
+    {
+        window[16] = if call > 0 { 2.0 } else { 0.0 };
+        window[8] = if call > 1 { 4.0 } else { 0.0 };
+        write(&mut running.instance, 0, &window);
+        running.instance.infer(1).unwrap();
+        assert_eq!(running.instance.output_shape(0, 1).unwrap(), [expected.len() as u32, 2]);
+        assert_eq!(read(&running.instance, 0, 1), expected.concat());
+    }
+    let crowd: Vec<f32> = (0..32).map(|i| if i % 2 == 0 { 10.0 } else { 0.0 }).collect();
+    write(&mut running.instance, 0, &crowd);
+    assert!(matches!(running.instance.infer(1), Err(CallError::Model { status: 1 })));
 }
 
 #[test]
