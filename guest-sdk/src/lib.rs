@@ -52,10 +52,14 @@ mod message;
 mod model;
 #[cfg(target_arch = "wasm32")]
 mod panic;
+#[cfg(not(target_arch = "wasm32"))]
+mod recording;
 mod rows;
 
 pub use failure::Failure;
 pub use host::{Level, clock, metric};
+#[cfg(not(target_arch = "wasm32"))]
+pub use recording::Recording;
 pub use rows::Rows;
 
 /// What the expansion of [`model!`] needs. Not for people: it may change with any version.

@@ -180,7 +180,7 @@ impl Tensor {
     }
 }
 
-/// Writes arrays, by name, to a `.npz` file.
+/// Writes arrays, by name, to a `.npz` file, as they are: the same arrays give the same bytes.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -191,10 +191,12 @@ pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<(), T
 }
 
 fn to_npz(arrays: &BTreeMap<String, Tensor>) -> std::io::Result<Vec<u8>> {
-    let mut archive = npyz::npz::NpzWriter::new(Cursor::new(Vec::new()));
-    let zip = archive.zip_writer();
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = zip::write::FileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
     for (name, tensor) in arrays {
-        zip.start_file(npyz::npz::file_name_from_array_name(name), Default::default())?;
+        zip.start_file(npyz::npz::file_name_from_array_name(name), options)?;
         zip.write_all(&tensor.to_npy()?)?;
     }
     Ok(zip.finish()?.into_inner())
