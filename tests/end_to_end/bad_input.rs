@@ -224,6 +224,7 @@ fn every_verb_explains_itself_with_examples() {
         "inspect",
         "validate",
         "card",
+        "new",
         "run",
         "bench",
         "release",

@@ -13,5 +13,6 @@
 )]
 
 mod c;
+mod new;
 mod rust;
 mod sandbox;

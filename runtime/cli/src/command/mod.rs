@@ -16,6 +16,7 @@ mod init;
 mod inspect;
 mod key;
 mod leave;
+mod new;
 mod publish;
 mod release;
 mod root;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Demo(crate::demo::Arguments),
     Init(init::Arguments),
     Enroll(enroll::Arguments),
+    New(new::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
     Validate(validate::Arguments),
@@ -83,6 +85,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Demo(arguments) => crate::demo::run(arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Enroll(arguments) => enroll::run(arguments),
+        Command::New(arguments) => new::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
