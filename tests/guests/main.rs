@@ -13,6 +13,7 @@
 )]
 
 mod c;
+mod mistakes;
 mod new;
 mod rust;
 mod sandbox;

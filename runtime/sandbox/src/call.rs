@@ -84,8 +84,16 @@ pub enum CallError {
         what: &'static str,
     },
     /// Two tensors share memory.
-    #[error("{first} and {second} overlap in memory")]
+    #[error(
+        "{first} and {second} overlap in memory: by the card the first has {bytes} bytes, and the second begins \
+         {apart} bytes behind it; `dunlin_input` and `dunlin_output` must give each tensor a place of its own, as \
+         large as the card says for `max_batch` samples"
+    )]
     Overlap {
+        /// The bytes of the first.
+        bytes: usize,
+        /// How far behind the first the second begins, in bytes.
+        apart: usize,
         /// The one that starts first, as `input "x"`.
         first: String,
         /// The other one, likewise.

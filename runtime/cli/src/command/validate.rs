@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dunlin_core::VerifiedArtifact;
 use dunlin_fleet::run::{RunError, Runner};
-use dunlin_sandbox::{CallError, CompiledModel, Engine, EngineConfig, Work, admit, inspect};
+use dunlin_sandbox::{
+    CallError, CompiledModel, Engine, EngineConfig, MAX_STACK_BYTES, Summary, Work, admit, inspect,
+};
 
 use super::device::DeviceArguments;
 use crate::failure::{Outcome, on_file};
@@ -34,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     let admission = arguments.device.admission(&inspect(&bytes)?)?;
     let admitted = admit(VerifiedArtifact::trust_local(bytes), &admission)?;
-    let work = admitted.summary().work.clone();
+    let summary = admitted.summary().clone();
     let engine = Engine::new(EngineConfig::default())?;
     let started = Instant::now();
     let model = engine.compile(admitted)?;
@@ -42,9 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut runner = Runner::ready(engine, model)?;
     let tried = try_zeros(&mut runner)?;
     if arguments.json {
-        return show::json(&json(runner.model(), &work, &tried, compiled));
+        return show::json(&json(runner.model(), &summary, &tried, compiled));
     }
-    print(runner.model(), &work, &tried, compiled);
+    print(runner.model(), &summary, &tried, compiled);
     Ok(())
 }
 
@@ -82,7 +84,40 @@ fn own_status(error: CallError) -> Result<u8, CallError> {
     }
 }
 
-fn json(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) -> serde_json::Value {
+/// What is odd about the stack in memory: the card and the linker disagree, or it lies where it does harm.
+fn stack_warning(summary: &Summary) -> Option<String> {
+    let (said, stack) = (summary.card.stack_bytes, summary.shadow_stack?);
+    if said == 0 {
+        return None;
+    }
+    if !stack.lies_first {
+        return Some(
+            "data lies below it, so that an overflow overwrites tensors before it traps: link with --stack-first"
+                .to_string(),
+        );
+    }
+    (stack.top != said).then(|| {
+        format!(
+            "the card says {} bytes, the code has {}: link with -z stack-size={said} and --stack-first, or correct \
+             the card",
+            show::count(said.into()),
+            show::count(stack.top.into())
+        )
+    })
+}
+
+/// What is not known of the calls of a module that may recurse.
+fn recursion_warning(summary: &Summary) -> Option<String> {
+    let function = summary.recursion.as_ref()?;
+    Some(format!(
+        "{function} may call itself, so that how deep it goes is not known: the call stack has {}, and to use it up \
+         is a trap; a loop needs none",
+        show::bytes(MAX_STACK_BYTES.into())
+    ))
+}
+
+fn json(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Duration) -> serde_json::Value {
+    let work = &summary.work;
     let (operators, obstacle) = match work {
         Work::Bounded { operators } => (Some(*operators), None),
         Work::Unbounded { reason } => (None, Some(reason)),
@@ -100,10 +135,13 @@ fn json(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) -
         "first_call_us": tried.took.as_micros(),
         "status": tried.status,
         "refused_of_zeros": tried.refused,
+        "recursion": summary.recursion,
+        "stack": stack_warning(summary),
     })
 }
 
-fn print(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) {
+fn print(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Duration) {
+    let work = &summary.work;
     let micros = |time: Duration| show::micros(time.as_secs_f64() * 1e6);
     let limits = model.limits();
     let way = match (work, model.is_interruptible()) {
@@ -131,6 +169,12 @@ fn print(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) 
     ]);
     table.add_row(["compiled here in".to_string(), micros(compiled)]);
     table.add_row(["first call here".to_string(), called]);
+    if let Some(warning) = recursion_warning(summary) {
+        table.add_row(["its calls".to_string(), warning]);
+    }
+    if let Some(warning) = stack_warning(summary) {
+        table.add_row(["its stack in memory".to_string(), warning]);
+    }
     if let Some(refused) = &tried.refused {
         table.add_row(["its answer to zeros".to_string(), format!("refused: {}", show::plain(refused))]);
     }
