@@ -12,6 +12,7 @@
     unreachable_pub
 )]
 
+mod assemblyscript;
 mod c;
 mod mistakes;
 mod new;

@@ -38,6 +38,11 @@ pub fn build(folder: &str, arguments: &[&str], path: &str) -> Vec<u8> {
 /// Whether a toolchain is there; in CI, where all are demanded, it must be.
 pub fn has(program: &str, package: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    demanded(found, program, package)
+}
+
+/// Says what is not tested because a toolchain is not there, or fails where it is demanded.
+pub fn demanded(found: bool, program: &str, package: &str) -> bool {
     if !found {
         let message = format!("{program} is not installed: {package}");
         assert!(std::env::var_os("DUNLIN_REQUIRE_TOOLCHAINS").is_none(), "{message}");
