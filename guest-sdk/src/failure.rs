@@ -6,6 +6,18 @@ use core::num::NonZeroU8;
 /// Why a model gave no answer, as a number from 1 to 255 whose meaning the model documents.
 ///
 /// The host counts the call as failed, reports the number, and reads no output.
+///
+/// ```
+/// use dunlin_guest::Failure;
+///
+/// /// Status 1: a sample is NaN or infinite.
+/// const NOT_FINITE: Failure = Failure::new(1);
+///
+/// fn checked(sample: f32) -> Result<f32, Failure> {
+///     if sample.is_finite() { Ok(sample) } else { Err(NOT_FINITE) }
+/// }
+/// assert_eq!(checked(f32::NAN).map_err(Failure::number), Err(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure(NonZeroU8);
 

@@ -12,6 +12,7 @@
     unreachable_pub
 )]
 
+mod api;
 mod assemblyscript;
 mod c;
 mod mistakes;
