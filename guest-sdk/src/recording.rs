@@ -43,7 +43,7 @@ impl<'a> Recording<'a> {
     pub fn rows<T: Plain>(&self, name: &str) -> impl ExactSizeIterator<Item = T> + use<'a, T> {
         let (header, elements) = header(self.array(name));
         let has = |word: &str| header.contains(word);
-        assert!(cfg!(target_endian = "little"), "the files are little-endian, this machine is not");
+        const { assert!(cfg!(target_endian = "little"), "the files are little-endian, this machine is not") };
         let wanted = T::DESCRIPTIONS.iter().any(|descr| has(descr));
         assert!(wanted, "{name} is {header}, wanted are elements {:?}", T::DESCRIPTIONS);
         assert!(has("'fortran_order': False"), "{name} is in Fortran order: save numpy.ascontiguousarray(a)");

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use dunlin_abi::{Card, Dim, Import, Simd, State};
 use dunlin_core::VerifiedArtifact;
-use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, admit, inspect};
+use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, Summary, admit, inspect};
 
 use crate::sandbox::{build, read, root, start, write};
 
@@ -24,11 +24,19 @@ fn peaks() -> &'static [u8] {
     MODULE.get_or_init(|| build("guest-sdk", &["--example", "peaks"], "examples/peaks.wasm"))
 }
 
+/// The linker's stack is the one that the card tells, below everything that an overflow could overwrite.
+pub fn has_a_small_stack_that_lies_first(summary: &Summary) {
+    let stack = summary.shadow_stack.unwrap();
+    assert_eq!((stack.top, stack.lies_first), (16 * 1024, true));
+    assert_eq!(summary.card.stack_bytes, stack.top);
+}
+
 #[test]
 fn threshold_is_small_needs_nothing_and_says_what_it_is() {
     let summary = inspect(threshold()).unwrap();
     assert_eq!(summary.imports, []);
     assert_eq!(summary.memory_min_bytes, 1 << 16, "one page: the stack of 16 KiB is the linker's");
+    has_a_small_stack_that_lies_first(&summary);
     assert!(threshold().len() < 4096, "{} bytes", threshold().len());
 
     let card = &summary.card;
@@ -73,7 +81,8 @@ fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
 #[test]
 fn smoother_imports_what_it_calls_and_runs_only_where_that_is_granted() {
     let summary = inspect(smoother()).unwrap();
-    assert_eq!((summary.imports, summary.memory_min_bytes), (Import::ALL.to_vec(), 1 << 16));
+    assert_eq!((&summary.imports[..], summary.memory_min_bytes), (&Import::ALL[..], 1 << 16));
+    has_a_small_stack_that_lies_first(&summary);
     assert!(smoother().len() < 20 * 1024, "{} bytes", smoother().len());
     let refused = admit(VerifiedArtifact::trust_local(smoother().to_vec()), &Admission::default());
     assert_eq!(refused.unwrap_err(), AdmissionError::ImportNotGranted(Import::Log));
@@ -129,6 +138,7 @@ fn peaks_are_as_many_as_there_are_and_weighted_by_the_prepared_table() {
     let summary = inspect(peaks()).unwrap();
     assert_eq!(summary.card.outputs[0].shape, [Dim::AtMost(8), Dim::Fixed(2)]);
     assert_eq!((summary.card.stack_bytes, summary.memory_min_bytes), (16_384, 1 << 16));
+    has_a_small_stack_that_lies_first(&summary);
     assert!(peaks().len() < 20 * 1024, "{} bytes", peaks().len());
     let mut running = start(peaks(), &[]);
     let mut window = [0.0; 32];

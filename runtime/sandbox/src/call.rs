@@ -6,7 +6,7 @@ use dunlin_core::code::{self, Code, Coded};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::host::OutsideMemory;
-use crate::names::quoted;
+use crate::names;
 
 /// Why an instance could not be made, or a call did not give an output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -209,6 +209,6 @@ fn place(error: &wasmtime::Error) -> String {
     let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
         return String::new();
     };
-    let name = frame.func_name().map(|name| format!(" ({})", quoted(name))).unwrap_or_default();
+    let name = frame.func_name().map(|name| format!(" ({})", names::function(name))).unwrap_or_default();
     format!(" in function {}{name}", frame.func_index())
 }
