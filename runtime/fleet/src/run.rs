@@ -15,7 +15,7 @@ use dunlin_core::document::Contract;
 use dunlin_core::precompiled::{Head, PrecompiledError};
 use dunlin_sandbox::{
     Admission, AdmissionError, AdmittedModel, CallError, CompileError, CompiledModel, Engine, EngineConfig,
-    Instance, Limits, Logs, OutputError, Summary, Target, WASMTIME_VERSION, validate_output,
+    Instance, Limits, Logs, Metrics, OutputError, Summary, Target, WASMTIME_VERSION, validate_output,
 };
 
 pub(crate) use self::rows::Rows;
@@ -286,9 +286,9 @@ impl Runner {
         Ok(())
     }
 
-    /// What the model logged since this was last called.
-    pub fn take_logs(&mut self) -> Logs {
-        self.instance.take_logs()
+    /// What the model logged and measured since this was last called.
+    pub fn take_speech(&mut self) -> (Logs, Metrics) {
+        (self.instance.take_logs(), self.instance.take_metrics())
     }
 
     /// Runs samples, `max_batch` at a time, and gives every output, in the card's order.

@@ -110,8 +110,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let start = Instant::now();
     let outputs = runner.run_and_watch(&inputs);
     let latency_us = start.elapsed().as_secs_f64() * 1e6;
-    for line in runner.take_logs().lines {
+    let (logs, metrics) = runner.take_speech();
+    for line in logs.lines {
         eprintln!("log, level {}: {}", line.level, show::plain(&line.text));
+    }
+    for metric in metrics.values {
+        eprintln!("metric {}: {}", show::plain(&metric.name), metric.value);
     }
     let outputs = outputs?;
     let refused = runner.keep_contract(&outputs).err();

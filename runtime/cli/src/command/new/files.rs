@@ -110,6 +110,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manifests_ask_for_the_compiler_that_the_sdk_needs() {
+        let wanted = concat!("rust-version = \"", env!("CARGO_PKG_RUST_VERSION"), "\"");
+        assert!(
+            template!("dunlin-guest.toml").contains(wanted) && template!("rust/Cargo.toml").contains(wanted)
+        );
+    }
+
+    #[test]
     fn no_placeholder_is_left() {
         for language in [Language::Rust, Language::C] {
             for template in [Template::Classifier, Template::Anomaly, Template::Filter] {
