@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Which of our crates each crate may depend on. Imports run one way.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 10] = [
     ("dunlin-abi", &[]),
+    ("dunlin-blocks", &[]),
     ("dunlin-guest", &["dunlin-abi"]),
     ("dunlin-core", &["dunlin-abi"]),
     ("dunlin-compiler", &["dunlin-abi", "dunlin-core"]),

@@ -1,28 +1,11 @@
 //! A hand-written guest travels the same way as a compiled model.
 
-use std::process::Command;
-
-use crate::world::{World, eventually, ok, repository};
+use crate::guest;
+use crate::world::{World, eventually, ok};
 
 #[test]
 fn a_hand_written_guest_is_signed_delivered_and_served() {
-    let target = repository().join("target/guests");
-    let build = Command::new(env!("CARGO"))
-        .current_dir(repository().join("examples/threshold"))
-        .args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown", "--target-dir"])
-        .arg(&target)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        !errors.contains("may not be installed"),
-        "run `rustup target add wasm32-unknown-unknown`\n{errors}"
-    );
-    assert!(build.status.success(), "{errors}");
-    let module = target.join("wasm32-unknown-unknown/release/threshold.wasm").display().to_string();
-
+    let module = guest::build("threshold");
     let world = World::new();
     let device = world.enroll("alpha");
     let _agent = device.start();

@@ -208,6 +208,7 @@ def main():
         return serve_onnxruntime(arguments.serve_onnxruntime)
     pixels = np.load(DIGITS / "test_images.npy").astype(np.float32).reshape(-1, 64)[:1]
     binary, text = dunlin_binary(pixels), v2_json(pixels)
+    live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     rows, worlds, processes = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -223,6 +224,8 @@ def main():
                     (f"{name}, binary tensors, TCP", address, binary, called_in_json),
                     (f"{name}, binary tensors, Unix socket", world.socket, binary, called_in_json),
                     (f"{name}, JSON, TCP", address, text, called_in_json),
+                    # What HTTP and the client cost without any model.
+                    (f"{name}, `/v2/health/live`, TCP", address, live, lambda *_: 0),
                 ]
             port = free_port()
             processes.append(subprocess.Popen([sys.executable, __file__, "--serve-onnxruntime", str(port)]))

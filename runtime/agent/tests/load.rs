@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use dunlin_agent::api::{ApiBounds, Patience};
 use dunlin_agent::data::Policy;
 use serde_json::json;
+use support::device::Device;
 use support::served::{BOUNDS, Served};
 use support::{POLICY, card, get, input, post, post_bytes, read_answer, serve};
 
@@ -57,15 +58,17 @@ fn client(at: std::net::SocketAddr, number: usize, done: &AtomicBool) -> Seen {
     seen
 }
 
-#[test]
-fn clients_that_stay_see_no_failure_while_releases_are_switched() {
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stay_see_no_failure_while_releases_are_switched() {
     let clients = scale("DUNLIN_LOAD_CLIENTS", 200);
     let seconds = scale("DUNLIN_LOAD_SECONDS", 3);
-    let bounds = ApiBounds { max_connections: clients + 8, ..BOUNDS };
-    let policy = Policy { queue_requests: clients.max(64), instances: 2, ..POLICY };
-    let served = Served::with(bounds, policy, Vec::new());
-    let at = served.address();
-    served.runtime.block_on(serve(&served.data, "adder", "1", &card(4), 1.0, ""));
+    let mut device = Device::with(|settings| {
+        settings.api.max_connections = clients + 8;
+        settings.policy = Policy { queue_requests: clients.max(64), instances: 2, ..POLICY };
+    })
+    .await;
+    let at = device.address;
+    device.serve("1", 1.0, "").await;
     let done = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..clients)
         .map(|number| {
@@ -75,11 +78,11 @@ fn clients_that_stay_see_no_failure_while_releases_are_switched() {
         })
         .collect();
     for version in 2..=seconds + 1 {
-        std::thread::sleep(Duration::from_secs(1));
-        let addend = u8::try_from(version % 100).unwrap();
-        serve_version(&served, version, addend.into());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let addend = u16::try_from(version).unwrap();
+        device.serve(&version.to_string(), addend.into(), "").await;
     }
-    std::thread::sleep(Duration::from_millis(200));
+    tokio::time::sleep(Duration::from_millis(200)).await;
     done.store(true, Ordering::Relaxed);
     let seen: Vec<Seen> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     let mut latencies: Vec<Duration> = seen.iter().flat_map(|seen| seen.latencies.clone()).collect();
@@ -92,11 +95,7 @@ fn clients_that_stay_see_no_failure_while_releases_are_switched() {
         at(99)
     );
     assert!(seen.iter().any(|seen| seen.versions.len() > 1), "nobody saw a switch");
-}
-
-fn serve_version(served: &Served, version: usize, addend: f32) {
-    let (data, version) = (&served.data, version.to_string());
-    served.runtime.block_on(serve(data, "adder", &version, &card(4), addend, ""));
+    assert!(device.deaths.try_recv().is_err(), "the worker lived");
 }
 
 /// Whether the other side has closed.

@@ -4,83 +4,24 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dunlin_agent::api::{ApiBounds, Patience, listen_tcp};
-use dunlin_agent::data::{DataError, Interval, Phase};
-use dunlin_agent::worker::{CompileBounds, Died, Loadable, Prepare, Program, Settings, Worker};
-use dunlin_core::Digest;
+use dunlin_agent::data::{Interval, Phase};
+use dunlin_agent::worker::{CompileBounds, Settings};
 use dunlin_core::code::Coded as _;
 use dunlin_core::golden::{Golden, GoldenVector};
 use rustix::process::{Signal, kill_process};
-use support::{POLICY, STUCK, card, get, input, module, post, release, stick, worker_at};
-use tokio::sync::mpsc::UnboundedReceiver;
+use support::device::Device;
+use support::{STUCK, card, get, module, release, stick, worker_at};
 
-const COMPILE: CompileBounds = CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(60) };
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Device {
-    worker: Worker,
-    deaths: UnboundedReceiver<Died>,
-    /// Where it listens; also what its process is found by.
-    address: SocketAddr,
-}
-
-impl Device {
-    async fn start(compile: CompileBounds) -> Device {
-        let tcp = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = tcp.local_addr().unwrap();
-        let settings = Settings {
-            program: Program::at(env!("CARGO_BIN_EXE_dunlind"), &[]),
-            policy: POLICY,
-            compile,
-            api: ApiBounds {
-                max_connections: 16,
-                max_body_bytes: 1 << 20,
-                token: None,
-                patience: Patience::DEFAULT,
-            },
-            tcp: Some(tcp),
-            unix: None,
-            require_isolation: true,
-        };
-        let (worker, deaths) = Worker::start(settings).await.unwrap();
-        Device { worker, deaths, address }
-    }
-
-    /// Compiles and loads a release.
-    async fn load(&self, prepare: Prepare) -> Result<Digest, DataError> {
-        let Prepare { model, release, document, baseline, .. } = prepare.clone();
-        let (built, code) = self.worker.build(prepare).await?;
-        self.worker.load(Loadable { model, release, document, built, code, baseline }).await?;
-        Ok(release)
-    }
-
-    async fn serve(&self, version: &str, addend: f32, body: &str) -> Digest {
-        let card = card(4);
-        let prepare = release("adder", version, &card, module(&card, addend, body));
-        let release = self.load(prepare).await.unwrap();
-        self.worker.activate("adder".parse().unwrap(), release).await.unwrap();
-        release
-    }
-
-    fn infer(&self, x: f32) -> (u16, f64) {
-        let answer = post(self.address, "/v2/models/adder/infer", &input("[1,2]", &format!("[{x},{x}]")));
-        let value =
-            if answer.status == 200 { answer.json()["outputs"][0]["data"][0].as_f64().unwrap() } else { 0.0 };
-        (answer.status, value)
-    }
-
-    async fn death(&mut self) -> Died {
-        tokio::time::timeout(PATIENCE, self.deaths.recv()).await.unwrap().unwrap()
-    }
+/// Other bounds of the process that compiles.
+fn compile(bounds: CompileBounds) -> impl FnOnce(&mut Settings) {
+    move |settings| settings.compile = bounds
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
-    let mut device = Device::start(COMPILE).await;
+    let mut device = Device::start().await;
     let card = card(4);
     let staged = device.load(release("adder", "2", &card, module(&card, 2.0, ""))).await.unwrap();
     let active = device.serve("1", 1.0, "").await;
@@ -110,7 +51,7 @@ async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
-    let mut device = Device::start(COMPILE).await;
+    let mut device = Device::start().await;
     let card = card(4);
     let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
     slow.document.limits.deadline_us = 20_000_000;
@@ -138,7 +79,7 @@ async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
 /// its deadline. Here the whole process is stopped in one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
-    let mut device = Device::start(COMPILE).await;
+    let mut device = Device::start().await;
     let digest = device.serve("1", 1.0, STUCK).await;
     let stuck = stick(device.address, "adder");
     std::thread::sleep(Duration::from_millis(50));
@@ -158,7 +99,7 @@ async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
-    let device = Device::start(COMPILE).await;
+    let device = Device::start().await;
     let card = card(1);
     let good = || release("adder", "1", &card, module(&card, 1.0, ""));
     let refused = async |other| device.load(other).await.unwrap_err().code().id;
@@ -214,7 +155,7 @@ fn weighty(weights: usize) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_takes_its_weights_once() {
     const WEIGHTS: usize = 16 << 20;
-    let device = Device::start(COMPILE).await;
+    let device = Device::start().await;
     let card = card(1);
     // The program's own pages are in memory after the first model.
     device.serve("0", 1.0, "").await;
@@ -267,7 +208,8 @@ fn bomb(functions: usize) -> Vec<u8> {
 async fn a_compile_bomb_dies_in_its_process_and_is_told() {
     let card = card(1);
     let wasm = bomb(60);
-    let device = Device::start(CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(1) }).await;
+    let device =
+        Device::with(compile(CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(1) })).await;
     let good = device.serve("1", 1.0, "").await;
     let late = device.load(release("bomb", "1", &card, wasm.clone())).await.unwrap_err();
     assert_eq!(late.code().id, "module-compile-limit", "{late}");
@@ -276,7 +218,7 @@ async fn a_compile_bomb_dies_in_its_process_and_is_told() {
     assert!(device.worker.loaded(good).await.unwrap().is_some());
 
     // Who ends the process from outside says nothing against the release.
-    let device = Device::start(COMPILE).await;
+    let device = Device::start().await;
     let interrupted = tokio::join!(device.load(release("bomb", "1", &card, wasm.clone())), async {
         let own = std::process::id().to_string();
         loop {
@@ -304,7 +246,7 @@ async fn a_compile_bomb_dies_in_its_process_and_is_told() {
     assert_eq!(interrupted.0.unwrap_err().code().id, "data-plane-ended");
 
     let bounds = CompileBounds { memory_bytes: 24 << 20, time: Duration::from_secs(60) };
-    let device = Device::start(bounds).await;
+    let device = Device::with(compile(bounds)).await;
     let large = device.load(release("bomb", "1", &card, wasm)).await.unwrap_err();
     assert_eq!(large.code().id, "module-compile-limit", "{large}");
     assert!(large.to_string().contains("died"), "{large}");

@@ -1,7 +1,7 @@
-//! One thread of a model.
+//! One instance of a model at work, and the thread that waits for requests to it.
 //!
-//! It takes requests from the bounded queue of its release, one at a time: check, call, check, count,
-//! answer, and only then look for drift. When the queue is closed it answers what is left and ends. A call
+//! A request at a time: check, call, check, count, answer, and only then look for drift. The thread takes
+//! requests from the bounded queue of its release; when that is closed it answers what is left and ends. A call
 //! that leaves an instance unusable costs the instance: a model without state gets a new one, and while
 //! that fails, every request is answered with the failure, and tries again; a stream is lost, and its next
 //! request is told so.
@@ -17,16 +17,17 @@ use dunlin_sandbox::{CallError, CompiledModel, Instance, validate_output};
 use super::input::{self, Batch};
 use super::instances::{Instances, Way};
 use super::message::{DataError, Description, Inferred, Tensor};
+use super::pace::Pace;
 use super::queue::{Taken, Taker};
 use super::running::Job;
 use super::sequence::Sequence;
 use super::tally::{Shared, Watch};
 use crate::worker::Place;
 
-/// What the thread works with.
+/// What serves requests: the instance of a model without state, or all streams of one with it.
 pub(super) struct Worker {
     /// Its number among those of the release.
-    pub thread: usize,
+    pub number: usize,
     pub description: Arc<Description>,
     pub model: CompiledModel,
     pub instances: Instances,
@@ -34,26 +35,39 @@ pub(super) struct Worker {
     pub place: Place,
     pub contract: Arc<Contract>,
     pub tally: Shared,
+    pub pace: Arc<Pace>,
+}
+
+/// The thread of a model without state. Between requests the worker is anybody's who brings one.
+pub(super) fn run(jobs: &Taker<Job, Worker>) {
+    while let Some((job, worker)) = jobs.next() {
+        if !job.is_given_up() {
+            worker.get().serve(job);
+        }
+    }
+}
+
+/// The thread of a model with streams. It keeps the worker, to give up what is idle in time.
+pub(super) fn run_streams(jobs: &Taker<Job, Worker>) {
+    let Some(worker) = jobs.keep() else { return };
+    let mut worker = worker.get();
+    loop {
+        match jobs.take(worker.instances.patience()) {
+            Taken::Item(job) => {
+                if !job.is_given_up() {
+                    worker.serve(job);
+                }
+            }
+            Taken::Nothing => {
+                worker.instances.tick();
+                worker.tally.lock().holds(worker.number, worker.instances.memory_bytes());
+            }
+            Taken::End => return,
+        }
+    }
 }
 
 impl Worker {
-    pub(super) fn run(mut self, jobs: &Taker<Job>) {
-        loop {
-            match jobs.take(self.instances.patience()) {
-                Taken::Item(job) => {
-                    if !job.is_given_up() {
-                        self.serve(job);
-                    }
-                }
-                Taken::Nothing => {
-                    self.instances.tick();
-                    self.tally.lock().holds(self.thread, self.instances.memory_bytes());
-                }
-                Taken::End => return,
-            }
-        }
-    }
-
     /// What is wrong with a request is the caller's fault until it is admitted.
     fn admit(&mut self, job: &mut Job) -> Result<(Batch, Way), DataError> {
         let given = std::mem::take(&mut job.inputs);
@@ -61,7 +75,14 @@ impl Worker {
         Ok((batch, self.instances.admit(job.sequence.as_ref())?))
     }
 
-    fn serve(&mut self, mut job: Job) {
+    /// Answers a request.
+    pub(super) fn serve(&mut self, job: Job) {
+        let began = Instant::now();
+        self.answer(job);
+        self.pace.took(began.elapsed());
+    }
+
+    fn answer(&mut self, mut job: Job) {
         let (batch, way) = match self.admit(&mut job) {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -134,7 +155,7 @@ impl Worker {
             Ok(_) => tally.counters.answered(batch.samples.into()),
             Err(error) => tally.counters.failed(error.code()),
         }
-        tally.holds(self.thread, memory_bytes);
+        tally.holds(self.number, memory_bytes);
         if let Some(instance) = self.instances.current(sequence) {
             let (logs, metrics) = (instance.take_logs(), instance.take_metrics());
             tally.heard(logs, metrics);
@@ -151,7 +172,7 @@ impl Worker {
             }
         }
         if damaged || sequence.is_some_and(|sequence| sequence.end) {
-            self.tally.lock().holds(self.thread, self.instances.memory_bytes());
+            self.tally.lock().holds(self.number, self.instances.memory_bytes());
         }
     }
 

@@ -10,6 +10,8 @@
 //! handle -> table -> queue -> instance thread (validate, call, validate, reply, then observe drift)
 //! ```
 //!
+//! A quick model with nothing in its queue is called on the caller's own thread; see `pace`.
+//!
 //! A model without state has as many threads as the policy says, each with an instance. A model of state
 //! `stream` has one thread, and an instance for each stream that is open.
 //!
@@ -23,6 +25,7 @@ mod instance;
 mod instances;
 mod load;
 mod message;
+mod pace;
 mod plane;
 mod queue;
 mod running;
@@ -41,3 +44,4 @@ pub use sequence::{MAX_SEQUENCE_ID_BYTES, Sequence, SequenceError, SequenceId, W
 
 pub(crate) use golden::prove;
 pub(crate) use load::load_sealed;
+pub(crate) use plane::STACK_BYTES;

@@ -135,7 +135,7 @@ impl DataPlane {
         self.ask(|reply| Message::Forget(model, reply)).await
     }
 
-    /// Runs a request.
+    /// Runs a request; that of a quick model on this thread.
     ///
     /// # Errors
     /// See [`DataError`].
@@ -284,8 +284,8 @@ impl Router {
     }
 }
 
-/// The native stack of every thread: the guest's 256 KiB, and room for the host.
-const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// The native stack of every thread that calls models: the guest's 256 KiB, and room for the host.
+pub(crate) const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Starts a thread of the data plane.
 pub(super) fn spawn(

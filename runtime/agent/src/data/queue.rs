@@ -1,29 +1,45 @@
-//! A bounded queue with any number of takers.
+//! A bounded queue, and the servers of what waits in it.
 //!
-//! Giving never waits: what does not fit is handed back. After [`Queue::close`] nothing more is taken in,
-//! and what waits is still given out. When the last taker is gone, also by a panic, the queue closes and
-//! drops what waits, so that nobody waits for an answer that cannot come.
+//! Giving never waits: what does not fit is handed back. An item goes to a thread that takes it together with
+//! a free server; or, where nothing waits and a server is free, whoever brings an item may have the server lent
+//! and serve it on the spot, without the wake-up of a thread. So the order is kept: nobody is served past
+//! those who wait.
+//!
+//! After [`Queue::close`] nothing more is taken in, and what waits is still given out. When the last taker or
+//! the last server is gone, also by a panic, the queue closes and drops what waits, so that nobody waits for an
+//! answer that cannot come.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The end that gives. Clones give to the same takers.
-pub(super) struct Queue<T>(Arc<Inner<T>>);
+pub(super) struct Queue<T, S>(Arc<Inner<T, S>>);
 
 /// An end that takes.
-pub(super) struct Taker<T>(Arc<Inner<T>>);
+pub(super) struct Taker<T, S>(Arc<Inner<T, S>>);
 
-struct Inner<T> {
-    state: Mutex<State<T>>,
+/// A server in somebody's hands; it is free again when this is dropped. One that is dropped by a panic is not
+/// used again.
+pub(super) struct Lent<T, S> {
+    of: Arc<Inner<T, S>>,
+    server: Arc<Mutex<S>>,
+}
+
+struct Inner<T, S> {
+    state: Mutex<State<T, S>>,
     came: Condvar,
     most: usize,
 }
 
-struct State<T> {
+struct State<T, S> {
     waiting: VecDeque<T>,
-    closed: bool,
+    /// The servers that nobody has. Each is locked by whom it is lent to, and by nobody else.
+    free: Vec<Arc<Mutex<S>>>,
+    /// How many servers there are, free or lent.
+    servers: usize,
     takers: usize,
+    closed: bool,
 }
 
 /// What was not taken in, and why.
@@ -46,19 +62,33 @@ pub(super) enum Taken<T> {
     End,
 }
 
-impl<T> Inner<T> {
+impl<T, S> Inner<T, S> {
     /// Counts are whole at every moment, so that a panic of another thread does not spoil them.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<T, S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Queue<T> {
-    /// A queue in which at most `most` wait, at least one, and its takers.
-    pub(super) fn new(most: usize, takers: usize) -> (Queue<T>, Vec<Taker<T>>) {
-        let state = State { waiting: VecDeque::new(), closed: false, takers };
+impl<T, S> State<T, S> {
+    /// Closes where nobody is left to serve, and gives what waited in vain.
+    fn abandon(&mut self) -> VecDeque<T> {
+        if self.takers > 0 && self.servers > 0 {
+            return VecDeque::new();
+        }
+        self.closed = true;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+impl<T, S> Queue<T, S> {
+    /// A queue in which at most `most` wait, at least one; its servers, and a taker for each.
+    pub(super) fn new(most: usize, servers: Vec<S>) -> (Queue<T, S>, Vec<Taker<T, S>>) {
+        let count = servers.len();
+        let (waiting, free) =
+            (VecDeque::new(), servers.into_iter().map(|server| Arc::new(Mutex::new(server))).collect());
+        let state = State { waiting, free, servers: count, takers: count, closed: false };
         let inner = Arc::new(Inner { state: Mutex::new(state), came: Condvar::new(), most: most.max(1) });
-        let takers = (0..takers).map(|_| Taker(inner.clone())).collect();
+        let takers = (0..count).map(|_| Taker(inner.clone())).collect();
         (Queue(inner), takers)
     }
 
@@ -77,6 +107,16 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// A server, where one is free and nobody waits for it.
+    pub(super) fn lend(&self) -> Option<Lent<T, S>> {
+        let mut state = self.0.lock();
+        if state.closed || !state.waiting.is_empty() {
+            return None;
+        }
+        let server = state.free.pop()?;
+        Some(Lent { of: self.0.clone(), server })
+    }
+
     /// Takes in no more.
     pub(super) fn close(&self) {
         self.0.lock().closed = true;
@@ -84,10 +124,34 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Taker<T> {
-    /// The next item; waits for it at most `patience`, or for as long as it takes.
+impl<T, S> Taker<T, S> {
+    /// A server for good, whether something waits or not.
+    pub(super) fn keep(&self) -> Option<Lent<T, S>> {
+        let server = self.0.lock().free.pop()?;
+        Some(Lent { of: self.0.clone(), server })
+    }
+
+    /// The next item, and a server for it. Waits for as long as it takes; `None` when the queue is closed and
+    /// empty.
+    pub(super) fn next(&self) -> Option<(T, Lent<T, S>)> {
+        let mut state = self.0.lock();
+        loop {
+            if !state.waiting.is_empty()
+                && let Some(server) = state.free.pop()
+            {
+                let lent = Lent { of: self.0.clone(), server };
+                return Some((state.waiting.pop_front()?, lent));
+            }
+            if state.waiting.is_empty() && state.closed {
+                return None;
+            }
+            state = self.0.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next item, for a taker that keeps its server; waits at most `patience`, or for as long as it takes.
     pub(super) fn take(&self, patience: Option<Duration>) -> Taken<T> {
-        let idle = |state: &mut State<T>| state.waiting.is_empty() && !state.closed;
+        let idle = |state: &mut State<T, S>| state.waiting.is_empty() && !state.closed;
         let state = self.0.lock();
         let mut state = match patience {
             None => self.0.came.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
@@ -104,15 +168,38 @@ impl<T> Taker<T> {
     }
 }
 
-impl<T> Drop for Taker<T> {
+impl<T, S> Drop for Taker<T, S> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.takers = state.takers.saturating_sub(1);
-        if state.takers == 0 {
-            state.closed = true;
-            let lost = std::mem::take(&mut state.waiting);
+        let lost = state.abandon();
+        drop(state);
+        drop(lost);
+    }
+}
+
+impl<T, S> Lent<T, S> {
+    /// The server itself. Whose holder panicked is never lent again, so this one is whole.
+    pub(super) fn get(&self) -> MutexGuard<'_, S> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T, S> Drop for Lent<T, S> {
+    fn drop(&mut self) {
+        let mut state = self.of.lock();
+        if std::thread::panicking() {
+            state.servers = state.servers.saturating_sub(1);
+            let lost = state.abandon();
             drop(state);
             drop(lost);
+            return self.of.came.notify_all();
+        }
+        state.free.push(self.server.clone());
+        let wanted = !state.waiting.is_empty();
+        drop(state);
+        if wanted {
+            self.of.came.notify_one();
         }
     }
 }
@@ -123,9 +210,14 @@ mod tests {
 
     const SOON: Option<Duration> = Some(Duration::from_millis(1));
 
+    /// Servers that do nothing.
+    fn queue<T>(most: usize, servers: usize) -> (Queue<T, ()>, Vec<Taker<T, ()>>) {
+        Queue::new(most, vec![(); servers])
+    }
+
     #[test]
     fn what_is_given_comes_out_in_order_and_no_more_than_may_wait() {
-        let (queue, takers) = Queue::new(2, 1);
+        let (queue, takers) = queue(2, 1);
         assert_eq!(takers[0].take(SOON), Taken::Nothing);
         assert_eq!((queue.give(1), queue.give(2)), (Ok(()), Ok(())));
         assert_eq!(queue.give(3), Err(Refused::Full(3)));
@@ -137,13 +229,13 @@ mod tests {
 
     #[test]
     fn every_item_goes_to_one_taker() {
-        let (queue, takers) = Queue::new(1000, 4);
+        let (queue, takers) = queue(1000, 4);
         let threads: Vec<_> = takers
             .into_iter()
             .map(|taker| {
                 std::thread::spawn(move || {
                     let mut sum = 0u64;
-                    while let Taken::Item(item) = taker.take(None) {
+                    while let Some((item, _server)) = taker.next() {
                         sum += item;
                     }
                     sum
@@ -158,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_dropped_with_the_last_taker() {
-        let (queue, mut takers) = Queue::new(8, 2);
+        let (queue, mut takers) = queue(8, 2);
         let item = Arc::new(());
         queue.give(item.clone()).unwrap();
         takers.pop();
@@ -166,5 +258,59 @@ mod tests {
         takers.pop();
         assert_eq!(Arc::strong_count(&item), 1);
         assert!(matches!(queue.give(item), Err(Refused::Closed(_))));
+    }
+
+    #[test]
+    fn a_server_is_lent_where_it_is_free_and_nobody_waits() {
+        let (queue, takers) = Queue::new(8, vec![10, 20]);
+        let (one, two) = (queue.lend().unwrap(), queue.lend().unwrap());
+        assert_eq!(*one.get() + *two.get(), 30);
+        assert!(queue.lend().is_none(), "both are lent");
+        queue.give("waits").unwrap();
+        drop(one);
+        assert!(queue.lend().is_none(), "somebody waits, who came first");
+        let (item, server) = takers[0].next().unwrap();
+        assert_eq!(item, "waits");
+        drop((two, server));
+        assert!(queue.lend().is_some());
+        queue.close();
+        assert!(queue.lend().is_none(), "closed");
+        assert!(takers[0].next().is_none());
+    }
+
+    #[test]
+    fn who_waits_is_served_when_the_lent_server_comes_back() {
+        let (queue, mut takers) = queue(8, 1);
+        let lent = queue.lend().unwrap();
+        let taker = takers.remove(0);
+        let thread = std::thread::spawn(move || taker.next().map(|(item, _)| item));
+        queue.give(5).unwrap();
+        drop(lent);
+        assert_eq!(thread.join().unwrap(), Some(5));
+    }
+
+    #[test]
+    fn a_server_that_is_kept_is_never_lent() {
+        let (queue, takers) = queue::<()>(8, 1);
+        let kept = takers[0].keep().unwrap();
+        assert!(queue.lend().is_none());
+        assert!(takers[0].keep().is_none());
+        drop(kept);
+        assert!(queue.lend().is_some());
+    }
+
+    #[test]
+    fn a_server_that_panics_is_not_used_again_and_with_the_last_one_the_queue_ends() {
+        let (queue, takers) = queue(8, 2);
+        let both = [queue.lend().unwrap(), queue.lend().unwrap()];
+        for (lent, last) in both.into_iter().zip([false, true]) {
+            let thread = std::thread::spawn(move || {
+                let _in_use = &lent;
+                panic!("on purpose")
+            });
+            assert!(thread.join().is_err());
+            assert_eq!(queue.give(1) == Err(Refused::Closed(1)), last);
+        }
+        assert!(takers[0].next().is_none(), "what waited is dropped");
     }
 }

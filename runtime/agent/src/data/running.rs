@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use dunlin_abi::State;
 use dunlin_core::code::Coded as _;
 use dunlin_core::document::Contract;
 use dunlin_sandbox::CompiledModel;
 
-use super::instance::Worker;
+use super::instance::{self, Worker};
 use super::instances::Instances;
 use super::message::{DataError, Description, Inferred, Interval, Observation, Phase, Prepared, Tensor};
+use super::pace::Pace;
 use super::plane::{Reply, spawn};
 use super::queue::{Queue, Refused};
 use super::sequence::Sequence;
@@ -45,7 +47,8 @@ impl Job {
 pub(super) struct Running {
     description: Arc<Description>,
     prepared: Prepared,
-    queue: Queue<Job>,
+    queue: Queue<Job, Worker>,
+    pace: Arc<Pace>,
     queue_requests: usize,
     tally: Shared,
     threads: Vec<JoinHandle<()>>,
@@ -66,24 +69,30 @@ impl Running {
     /// Starts the threads.
     pub(super) fn start(start: Start) -> Result<Running, DataError> {
         let Start { description, prepared, model, instances, contract, tally, queue_requests } = start;
-        let (queue, takers) = Queue::new(queue_requests, instances.len());
         let (description, contract) = (Arc::new(description), Arc::new(contract));
+        let pace = Arc::new(Pace::default());
+        let workers = instances.into_iter().enumerate().map(|(number, (instances, place))| Worker {
+            number,
+            description: description.clone(),
+            model: model.clone(),
+            instances,
+            place,
+            contract: contract.clone(),
+            tally: tally.clone(),
+            pace: pace.clone(),
+        });
+        let (queue, takers) = Queue::new(queue_requests, workers.collect());
         let name = format!("model-{}", description.model);
-        let mut threads = Vec::with_capacity(instances.len());
-        for (thread, ((instances, place), jobs)) in instances.into_iter().zip(takers).enumerate() {
-            let worker = Worker {
-                thread,
-                description: description.clone(),
-                model: model.clone(),
-                instances,
-                place,
-                contract: contract.clone(),
-                tally: tally.clone(),
-            };
+        let run = match description.card.state {
+            State::None => instance::run,
+            State::Stream => instance::run_streams,
+        };
+        let mut threads = Vec::with_capacity(takers.len());
+        for jobs in takers {
             // Where one cannot be started, the queue is closed, and those before it end.
-            threads.push(spawn(&name, move || worker.run(&jobs)).inspect_err(|_| queue.close())?);
+            threads.push(spawn(&name, move || run(&jobs)).inspect_err(|_| queue.close())?);
         }
-        Ok(Running { description, prepared, queue, queue_requests, tally, threads })
+        Ok(Running { description, prepared, queue, pace, queue_requests, tally, threads })
     }
 
     pub(super) fn description(&self) -> &Arc<Description> {
@@ -94,9 +103,16 @@ impl Running {
         self.prepared
     }
 
-    /// Queues a request, or hands it back at once.
+    /// Serves a request of a quick model on the spot, where nobody waits before it; queues another, or hands it
+    /// back at once.
     pub(super) fn accept(&self, job: Job) -> Result<(), Refused<Job>> {
-        self.queue.give(job)
+        match self.pace.is_quick().then(|| self.queue.lend()).flatten() {
+            Some(worker) => {
+                worker.get().serve(job);
+                Ok(())
+            }
+            None => self.queue.give(job),
+        }
     }
 
     /// The error of a request that was handed back because the queue is full; counts it.

@@ -29,6 +29,7 @@ mod message;
 mod process;
 mod restarts;
 mod sealed;
+mod seccomp;
 mod supervisor;
 
 pub use build::{Built, CompileBounds, Prepare, build_here};

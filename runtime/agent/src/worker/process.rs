@@ -19,7 +19,7 @@ use super::isolation::{self, Bounds, Layer};
 use super::message::{Answer, MAX_ORDER_BYTES, Order, Socket};
 use super::sealed;
 use crate::api::{Api, ApiBounds, Listener};
-use crate::data::{DataError, DataPlane, Policy};
+use crate::data::{DataError, DataPlane, Policy, STACK_BYTES};
 
 /// The longest drift baseline, in bytes.
 const MAX_BASELINE_BYTES: u64 = 64 << 20;
@@ -41,7 +41,12 @@ pub(crate) fn main() -> io::Result<()> {
         memory_bytes: None,
         cpu_s: None,
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // Quick models are called on these threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
     let started = runtime.block_on(start(policy, api, &sockets, frame, missing))?;
     let (mut served, ready) = started;
     channel.send(&ready, &[])?;
