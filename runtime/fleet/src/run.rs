@@ -72,7 +72,7 @@ pub enum RunError {
         known: String,
     },
     /// The shape is another one.
-    #[error("input {name:?} must have the shape {wanted}, not {given:?}")]
+    #[error("input {name:?} has the shape {given:?}, it must have {wanted}")]
     Shape {
         /// The input.
         name: String,

@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 /// Under which limits a module runs.
 #[derive(Args)]
 pub(crate) struct DeviceArguments {
-    /// The time that a call may take, in microseconds, as the release will have it [default: 1000000]
+    /// The time that a call may take, in microseconds; a release that does not say has 1000000
     #[arg(long, value_name = "US")]
     deadline_us: Option<u64>,
     /// Hold it to the limits and the site's policy of a device: its agent.toml

@@ -90,8 +90,13 @@ fn column(spec: &TensorSpec, tensor: &Tensor, stacked: bool) -> Result<Tensor, R
             Dim::AtMost(most) => *extent <= u64::from(*most),
         });
     if !fits {
-        let given = tensor.shape.clone();
-        return Err(RunError::Shape { name: spec.name.clone(), wanted: shape_text(spec), given });
+        let (mut wanted, given) = (shape_text(spec), tensor.shape.clone());
+        if !spec.is_batched() {
+            let extents = wanted.trim_start_matches('[').trim_end_matches(']');
+            let separator = if extents.is_empty() { "" } else { ", " };
+            wanted = format!("{wanted}, or [t{separator}{extents}] for t samples one after the other");
+        }
+        return Err(RunError::Shape { name: spec.name.clone(), wanted, given });
     }
     let cast = tensor.cast(spec.dtype);
     let mut column = cast.map_err(|error| RunError::Value { name: spec.name.clone(), error })?;

@@ -113,6 +113,12 @@ fn tensors_without_a_batch_may_have_an_axis_of_time() {
     }
     let moment = arrays(&[("x", Tensor::from_f32(&[], &[10.0]))]);
     assert_eq!(runner.run(&moment).unwrap()[0].1, Tensor::from_f32(&[], &[11.0]));
+    let square = arrays(&[("x", Tensor::from_f32(&[1, 1], &[10.0]))]);
+    let text = runner.run(&square).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "input \"x\" has the shape [1, 1], it must have [], or [t] for t samples one after the other"
+    );
     let golden = crate::golden::record(&mut runner, &time, &BTreeMap::new()).unwrap();
     assert_eq!(
         golden["output/y"],
