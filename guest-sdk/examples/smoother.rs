@@ -1,6 +1,6 @@
 //! A stream model with all three imports: four temperatures, smoothed.
 //!
-//! `cargo build -p dunlin-guest --example smoother --release --target wasm32-unknown-unknown` makes
+//! `cd guest-sdk && cargo build --example smoother --release --target wasm32-unknown-unknown` makes
 //! the module; its release must grant `log`, `metric` and `clock`. A channel above 3 is beyond the
 //! table and panics: the host reports the message with this file and the line.
 #![cfg_attr(target_arch = "wasm32", no_std)]

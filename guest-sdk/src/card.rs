@@ -15,6 +15,9 @@ const MAX_TENSORS: usize = 64;
 const MAX_BATCH: usize = 4096;
 /// The most axes of one tensor.
 const MAX_RANK: usize = 8;
+/// The stack that a declaration means if it says nothing, in bytes: what `.cargo/config.toml` of the examples
+/// tells the linker.
+pub const STACK_BYTES: u32 = 16 * 1024;
 /// The longest name, unit or label, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -42,6 +45,8 @@ pub struct Tensor {
     pub dtype: DType,
     /// Whether the first axis is the batch.
     pub batched: bool,
+    /// Whether the first axis of `dims` depends on the data; its extent is the greatest.
+    pub open: bool,
     /// The extents of the other axes.
     pub dims: &'static [usize],
     /// The unit, for people.
@@ -223,7 +228,14 @@ impl Tensor {
             if at > 0 || self.batched {
                 json.raw(",");
             }
+            let open = self.open && at == 0;
+            if open {
+                json.raw("{\"max\":");
+            }
             json.number(number(self.dims[at]));
+            if open {
+                json.raw("}");
+            }
             at += 1;
         }
         json.raw("]");
@@ -308,6 +320,7 @@ mod tests {
             name: "x",
             dtype: DType::named("f32"),
             batched: true,
+            open: false,
             dims: &[2],
             unit: Some("m/s^2"),
             range: Some(Range { low: (0.0, "0.0"), high: (1.0, "1.0") }),

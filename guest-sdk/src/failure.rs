@@ -6,6 +6,18 @@ use core::num::NonZeroU8;
 /// Why a model gave no answer, as a number from 1 to 255 whose meaning the model documents.
 ///
 /// The host counts the call as failed, reports the number, and reads no output.
+///
+/// ```
+/// use dunlin_guest::Failure;
+///
+/// /// Status 1: a sample is NaN or infinite.
+/// const NOT_FINITE: Failure = Failure::new(1);
+///
+/// fn checked(sample: f32) -> Result<f32, Failure> {
+///     if sample.is_finite() { Ok(sample) } else { Err(NOT_FINITE) }
+/// }
+/// assert_eq!(checked(f32::NAN).map_err(Failure::number), Err(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure(NonZeroU8);
 
@@ -27,6 +39,24 @@ impl Failure {
     /// The number.
     pub const fn number(self) -> u8 {
         self.0.get()
+    }
+}
+
+/// What an export returns.
+pub fn status(result: Result<(), Failure>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => i32::from(failure.number()),
+    }
+}
+
+/// A model was reset. It was prepared once before, so that it can be again; one that cannot is of no use.
+pub fn prepared_again(result: Result<(), Failure>) {
+    if result.is_err() {
+        #[cfg(target_arch = "wasm32")]
+        crate::panic::trap("the model failed to prepare itself again after a reset");
+        #[cfg(not(target_arch = "wasm32"))]
+        unreachable!("only the exports call this");
     }
 }
 

@@ -8,7 +8,14 @@ use core::fmt;
 
 use crate::message::Message;
 
-/// How important a line of the log is.
+/// How important a line of the log is; see [`log!`](crate::log!).
+///
+/// ```
+/// use dunlin_guest::Level;
+///
+/// assert!(Level::Error < Level::Debug);
+/// assert_eq!(Level::Info as i32, 3); // the number of the ABI
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
@@ -32,9 +39,14 @@ mod import {
     }
 }
 
-/// Writes a line to the device's log: `log!(Level::Warn, "{} samples were cut", cut)`.
+/// Writes a line to the device's log. A line has at most 256 bytes; the rest is cut. Needs the import `log`.
 ///
-/// A line has at most 256 bytes; the rest is cut. Needs the import `log`.
+/// ```
+/// use dunlin_guest::Level;
+///
+/// let cut = 3;
+/// dunlin_guest::log!(Level::Warn, "{cut} samples were cut");
+/// ```
 #[macro_export]
 macro_rules! log {
     ($level:expr, $($text:tt)+) => { $crate::rt::log($level, ::core::format_args!($($text)+)) };
@@ -60,6 +72,10 @@ pub fn log(level: Level, text: fmt::Arguments<'_>) {
 ///
 /// A name has 1 to 63 of `a-z`, `0-9` and `-`, not `-` in front, and the value is finite; the host
 /// drops others and counts them.
+///
+/// ```
+/// dunlin_guest::metric("samples-cut", 3.0);
+/// ```
 pub fn metric(name: &'static str, value: f64) {
     #[cfg(target_arch = "wasm32")]
     // SAFETY: the host reads `name` during the call and keeps nothing.
@@ -70,7 +86,13 @@ pub fn metric(name: &'static str, value: f64) {
     let _ = (name, value);
 }
 
-/// Milliseconds of the host's clock, constant within a call. Needs the import `clock`.
+/// Milliseconds of the host's clock, constant within a call. Needs the import `clock`; a model that calls it gives
+/// other outputs at other times, so its state is `stream`.
+///
+/// ```
+/// let since_ms = dunlin_guest::clock();
+/// assert_eq!(since_ms, 0); // natively, where there is no host
+/// ```
 pub fn clock() -> i64 {
     #[cfg(target_arch = "wasm32")]
     return import::clock();

@@ -41,8 +41,6 @@
 //! comes with this crate, so a guest is `#![cfg_attr(target_arch = "wasm32", no_std)]`.
 //! [`log!`], [`metric`] and [`clock`] are imports of the module only if the model calls them, and
 //! then the signed release must grant them.
-//!
-//! Not offered yet: outputs with a data-dependent extent, and `dunlin_init`.
 #![no_std]
 
 mod card;
@@ -54,14 +52,21 @@ mod message;
 mod model;
 #[cfg(target_arch = "wasm32")]
 mod panic;
+#[cfg(not(target_arch = "wasm32"))]
+mod recording;
+mod rows;
 
 pub use failure::Failure;
 pub use host::{Level, clock, metric};
+#[cfg(not(target_arch = "wasm32"))]
+pub use recording::Recording;
+pub use rows::Rows;
 
 /// What the expansion of [`model!`] needs. Not for people: it may change with any version.
 #[doc(hidden)]
 pub mod rt {
-    pub use crate::card::{Card, DType, Range, Simd, State, Tensor};
+    pub use crate::card::{Card, DType, Range, STACK_BYTES, Simd, State, Tensor};
+    pub use crate::failure::{prepared_again, status};
     pub use crate::host::log;
     pub use crate::memory::{Cell, Plain, Region, samples, samples_mut};
     pub use crate::message::Message;

@@ -7,29 +7,66 @@
 
 use core::cell::UnsafeCell;
 
+use crate::rows::Rows;
+
 /// A type for which every bit pattern is a value, so that the host cannot write an invalid one.
 /// `bool` is none: tensors of that type are seen as `u8`, 0 or 1.
 ///
 /// # Safety
-/// Every bit pattern is a value, and there is no padding.
+/// Every bit pattern is a value, and there is no padding in what the host writes and reads.
 pub unsafe trait Plain: Copy {
     /// All bytes 0.
     const ZERO: Self;
+    /// How `.npy` files call the elements.
+    const DESCRIPTIONS: &'static [&'static str];
+    /// How many elements it has: 1, or those of an array.
+    const ELEMENTS: usize;
 }
 
 macro_rules! plain {
-    ($($zero:literal: $type:ty),*) => {$(
+    ($($zero:literal: $type:ty as $($description:literal)|+),* $(,)?) => {$(
         // SAFETY: a primitive number has no padding and no invalid bit pattern.
         unsafe impl Plain for $type {
             const ZERO: Self = $zero;
+            const DESCRIPTIONS: &'static [&'static str] = &[$($description),+];
+            const ELEMENTS: usize = 1;
         }
     )*};
 }
-plain!(0.0: f32, 0.0: f64, 0: i8, 0: u8, 0: i16, 0: u16, 0: i32, 0: u32, 0: i64, 0: u64);
+plain!(
+    0.0: f32 as "'<f4'",
+    0.0: f64 as "'<f8'",
+    0: i8 as "'|i1'",
+    0: u8 as "'|u1'" | "'|b1'",
+    0: i16 as "'<i2'",
+    0: u16 as "'<u2'",
+    0: i32 as "'<i4'",
+    0: u32 as "'<u4'",
+    0: i64 as "'<i8'",
+    0: u64 as "'<u8'",
+);
 
 // SAFETY: an array is its elements without gaps.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {
     const ZERO: Self = [T::ZERO; N];
+    const DESCRIPTIONS: &'static [&'static str] = T::DESCRIPTIONS;
+    const ELEMENTS: usize = N * T::ELEMENTS;
+}
+
+/// A value from as many bytes as it has, in the order of this machine.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn read<T: Plain>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    // SAFETY: there are as many bytes, every bit pattern is a value, and the read asks for no alignment.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+// SAFETY: the host writes and reads nothing but the rows, which come first. No pattern of the length is invalid:
+// every access asks whether there are as many rows.
+unsafe impl<T: Plain, const MAX: usize> Plain for Rows<T, MAX> {
+    const ZERO: Self = Rows::new();
+    const DESCRIPTIONS: &'static [&'static str] = T::DESCRIPTIONS;
+    const ELEMENTS: usize = MAX * T::ELEMENTS;
 }
 
 /// A tensor's place in memory, aligned to 16 bytes as the ABI demands.

@@ -51,8 +51,11 @@
 ///   outputs; `stream` calls `infer(&mut self, …)` on a static that lives from call to call until
 ///   `dunlin_reset` brings the initial value back.
 /// - **`max_batch`**: the most samples of one call; 1 where `state` is `stream`.
-/// - **`stack_bytes`**, optional: what the linker was told with `-zstack-size`; 1 MiB, its default,
-///   if left out. A host refuses a module whose memory has no room for it.
+/// - **`stack_bytes`**, optional: what the linker was told with `-zstack-size`; 16 KiB if left out, as the
+///   `.cargo/config.toml` of every example says. `dunlin validate` tells where the two differ.
+/// - **`init`**, optional: the name of a method `(&mut self) -> Result<(), Failure>` that prepares the model
+///   once, for example tables that would make the module large; a failure refuses the instance. After
+///   `dunlin_reset` it runs again on the initial value.
 /// - **`inputs`** and **`outputs`**, each tensor `name: dtype[axes]`, then in this order and each
 ///   optional `unit "…"`, `range low..=high`, `labels ["…", …]` and `meaning logit | probability |
 ///   score | value | label`; then a semicolon. An axis is a number or a constant. The batch axis is
@@ -69,6 +72,9 @@
 /// | `f32[n]` | `&[f32]`, as long as the batch |
 /// | `f32[n, 3]` | `&[[f32; 3]]` |
 /// | `bool[3]` | `&[u8; 3]`, each 0 or 1 |
+/// | `f32[{8}, 3]`, outputs only | [`&mut Rows<[f32; 3], 8>`](crate::Rows): 0 to 8 rows, empty at the start |
+///
+/// An axis `{MAX}` depends on the data; it is the first of its output, and stands without `n`.
 ///
 /// The type also gets the constant `CARD`, the JSON of the card. A declaration that breaks a rule of
 /// the card does not compile. One module of Rust holds one declaration, one WebAssembly module too.
@@ -79,6 +85,7 @@ macro_rules! model {
         state: $state:ident;
         max_batch: $max_batch:expr;
         $(stack_bytes: $stack_bytes:expr;)?
+        $(init: $init:ident;)?
         inputs { $(
             $(#[$input_meta:meta])*
             $input:ident: $input_type:ident [$($input_axis:tt),*]
@@ -152,6 +159,7 @@ macro_rules! model {
                     name: ::core::stringify!($input),
                     dtype: $crate::rt::DType::named(::core::stringify!($input_type)),
                     batched: $crate::model!(@batched $($input_axis)*),
+                    open: $crate::model!(@closed $($input_axis)*),
                     dims: $crate::model!(@dims $($input_axis)*),
                     unit: $crate::model!(@option $($input_unit)?),
                     range: $crate::model!(@range $($input_low, $input_high)?),
@@ -162,6 +170,7 @@ macro_rules! model {
                     name: ::core::stringify!($output),
                     dtype: $crate::rt::DType::named(::core::stringify!($output_type)),
                     batched: $crate::model!(@batched $($output_axis)*),
+                    open: $crate::model!(@open $($output_axis)*),
                     dims: $crate::model!(@dims $($output_axis)*),
                     unit: $crate::model!(@option $($output_unit)?),
                     range: $crate::model!(@range $($output_low, $output_high)?),
@@ -170,7 +179,7 @@ macro_rules! model {
                 }),+],
                 max_batch: __MAX_BATCH,
                 state: $crate::model!(@state $state),
-                stack_bytes: $crate::model!(@or 1_048_576 $(, $stack_bytes)?),
+                stack_bytes: $crate::model!(@or $crate::rt::STACK_BYTES $(, $stack_bytes)?),
                 arena_bytes: ::core::mem::size_of::<__InputRegions>()
                     + ::core::mem::size_of::<__OutputRegions>(),
             };
@@ -179,6 +188,10 @@ macro_rules! model {
         // Natively too, so that a wrong signature shows where tests run.
         const _: fn($crate::model!(@receiver $state $model), Inputs<'_>, Outputs<'_>)
             -> ::core::result::Result<(), $crate::Failure> = $model::infer;
+        $(
+            #[allow(dead_code, reason = "natively, tests call it where they want it")]
+            const _: fn(&mut $model) -> ::core::result::Result<(), $crate::Failure> = $model::$init;
+        )?
 
         // Without a name, so that no code of the guest can call an export while a call runs.
         #[cfg(target_arch = "wasm32")]
@@ -218,23 +231,32 @@ macro_rules! model {
                         Outputs { $($output: $crate::model!(@lend_mut OUTPUTS.$output, n, $($output_axis)*),)+ },
                     )
                 };
-                let result = $crate::model!(@call $state $model __INITIAL (inputs, outputs));
-                match result {
-                    ::core::result::Result::Ok(()) => 0,
-                    ::core::result::Result::Err(failure) => ::core::primitive::i32::from(failure.number()),
-                }
+                $crate::rt::status($crate::model!(@call $state $model __INITIAL [$($init)?] (inputs, outputs)))
             }
 
-            $crate::model!(@state_exports $state $model __INITIAL);
+            $crate::model!(@state_exports $state $model __INITIAL [$($init)?]);
+            $crate::model!(@dim_export [$([$($output_axis)*])+] {
+                #[unsafe(no_mangle)]
+                extern "C" fn dunlin_dim(
+                    output: ::core::primitive::usize,
+                    axis: ::core::primitive::usize,
+                ) -> ::core::primitive::usize {
+                    // SAFETY: one thread, and no call while a call runs, so nobody writes.
+                    let extents = unsafe { [$($crate::model!(@extent OUTPUTS.$output, $($output_axis)*)),+] };
+                    if axis == 0 { extents.get(output).copied().unwrap_or(0) } else { 0 }
+                }
+            });
         };
     };
 
     // The type behind a view's reference: a slice of samples with the batch axis, else one sample.
     (@view $type:ident n $($axis:tt)*) => { [$crate::model!(@sample $type $($axis)*)] };
+    (@view $type:ident {$max:expr} $($axis:tt)*) => { $crate::Rows<$crate::model!(@sample $type $($axis)*), {$max}> };
     (@view $type:ident $($axis:tt)*) => { $crate::model!(@sample $type $($axis)*) };
 
     // The type of a region: room for the greatest batch.
     (@region $type:ident n $($axis:tt)*) => { [$crate::model!(@sample $type $($axis)*); __MAX_BATCH] };
+    (@region $type:ident {$max:expr} $($axis:tt)*) => { $crate::model!(@view $type {$max} $($axis)*) };
     (@region $type:ident $($axis:tt)*) => { $crate::model!(@sample $type $($axis)*) };
 
     // The type of one sample, nested row-major. The host may write any byte, so `bool` is `u8`.
@@ -246,6 +268,15 @@ macro_rules! model {
     (@batched $($axis:tt)*) => { false };
     (@dims n $($axis:tt)*) => { &[$($axis),*] };
     (@dims $($axis:tt)*) => { &[$($axis),*] };
+
+    // Whether the first axis depends on the data; behind it, none does.
+    (@open {$max:expr} $($axis:tt)*) => { !$crate::model!(@closed $($axis)*) };
+    (@open $($axis:tt)*) => { $crate::model!(@closed $($axis)*) };
+    (@closed) => { false };
+    (@closed {$max:expr} $($axis:tt)*) => {
+        ::core::compile_error!("an axis {MAX} is the first of an output, and stands without n")
+    };
+    (@closed $axis:tt $($rest:tt)*) => { $crate::model!(@closed $($rest)*) };
 
     (@option) => { ::core::option::Option::None };
     (@option $value:expr) => { ::core::option::Option::Some($value) };
@@ -266,6 +297,11 @@ macro_rules! model {
         samples.fill($crate::rt::Plain::ZERO);
         samples
     }};
+    (@lend_mut $region:expr, $n:ident, {$max:expr} $($axis:tt)*) => {{
+        let rows = $region.get_mut();
+        rows.clear();
+        rows
+    }};
     (@lend_mut $region:expr, $n:ident, $($axis:tt)*) => {{
         let sample = $region.get_mut();
         *sample = $crate::rt::Plain::ZERO;
@@ -277,22 +313,47 @@ macro_rules! model {
     (@state $other:ident) => { ::core::compile_error!("state is none or stream") };
     (@receiver none $model:ident) => { &$model };
     (@receiver stream $model:ident) => { &mut $model };
-    (@call none $model:ident $initial:ident ($($argument:ident),*)) => {{
+
+    // A model that is never changed is a constant; one that is prepared or remembers, a static.
+    (@call none $model:ident $initial:ident [] ($($argument:ident),*)) => {{
         static MODEL: $model = $initial;
         MODEL.infer($($argument),*)
     }};
-    (@call stream $model:ident $initial:ident ($($argument:ident),*)) => {
+    (@call $state:ident $model:ident $initial:ident [$($init:ident)?] ($($argument:ident),*)) => {
         // SAFETY: one thread, and no call while a call runs, so this is the only reference.
         unsafe { MODEL.get_mut() }.infer($($argument),*)
     };
-    (@state_exports none $model:ident $initial:ident) => {};
-    (@state_exports stream $model:ident $initial:ident) => {
+    (@state_exports none $model:ident $initial:ident []) => {};
+    (@state_exports none $model:ident $initial:ident [$init:ident]) => {
         static MODEL: $crate::rt::Cell<$model> = $crate::rt::Cell::new($initial);
+        $crate::model!(@init_export $init);
+    };
+    (@state_exports stream $model:ident $initial:ident [$($init:ident)?]) => {
+        static MODEL: $crate::rt::Cell<$model> = $crate::rt::Cell::new($initial);
+        $($crate::model!(@init_export $init);)?
 
         #[unsafe(no_mangle)]
         extern "C" fn dunlin_reset() {
             // SAFETY: one thread, and no call while a call runs, so this is the only reference.
-            *unsafe { MODEL.get_mut() } = $initial;
+            let model = unsafe { MODEL.get_mut() };
+            *model = $initial;
+            $($crate::rt::prepared_again(model.$init());)?
         }
     };
+    (@init_export $init:ident) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn dunlin_init() -> ::core::primitive::i32 {
+            // SAFETY: one thread, and no call while a call runs, so this is the only reference.
+            $crate::rt::status(unsafe { MODEL.get_mut() }.$init())
+        }
+    };
+
+    // The export, if an output has an axis that depends on the data.
+    (@dim_export [] {$($export:tt)*}) => {};
+    (@dim_export [[{$max:expr} $($axis:tt)*] $($more:tt)*] {$($export:tt)*}) => { $($export)* };
+    (@dim_export [[$($axis:tt)*] $($more:tt)*] {$($export:tt)*}) => {
+        $crate::model!(@dim_export [$($more)*] {$($export)*});
+    };
+    (@extent $region:expr, {$max:expr} $($axis:tt)*) => { $region.get().len() };
+    (@extent $region:expr, $($axis:tt)*) => { 0 };
 }

@@ -97,6 +97,60 @@ mod counter {
     }
 }
 
+/// A preparation, and as many rows as the data say.
+mod finder {
+    use dunlin_guest::Failure;
+
+    pub const MOST: usize = 3;
+
+    pub struct Finder {
+        pub above: u8,
+    }
+
+    dunlin_guest::model! {
+        Finder = Finder { above: 0 };
+        state: stream;
+        max_batch: 1;
+        init: prepare;
+        inputs { x: u8[4]; }
+        outputs {
+            found: u16[{MOST}, 2], unit "1";
+            plain: u8[];
+        }
+    }
+
+    impl Finder {
+        pub fn prepare(&mut self) -> Result<(), Failure> {
+            self.above = 10;
+            Ok(())
+        }
+
+        pub fn infer(&mut self, inputs: Inputs<'_>, outputs: Outputs<'_>) -> Result<(), Failure> {
+            for (index, x) in (0..).zip(inputs.x).filter(|(_, x)| **x > self.above) {
+                outputs.found.push([index, u16::from(*x)]).map_err(|_| Failure::new(3))?;
+            }
+            *outputs.plain = self.above;
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn rows_are_as_many_as_the_data_say() {
+    use finder::{Finder, Inputs, MOST, Outputs};
+    let card = Card::parse(Finder::CARD.as_bytes()).unwrap();
+    assert_eq!(card.outputs[0].shape, [Dim::AtMost(3), Dim::Fixed(2)]);
+    assert_eq!(card.outputs[1].shape, []);
+    let mut model = Finder { above: 0 };
+    model.prepare().unwrap();
+    let (mut found, mut plain) = (dunlin_guest::Rows::<_, MOST>::new(), 0);
+    model.infer(Inputs { x: &[9, 11, 10, 200] }, Outputs { found: &mut found, plain: &mut plain }).unwrap();
+    assert_eq!((&found[..], plain), (&[[1, 11], [3, 200]][..], 10));
+    found.clear();
+    let refused = model.infer(Inputs { x: &[20; 4] }, Outputs { found: &mut found, plain: &mut plain });
+    assert_eq!((refused.unwrap_err().number(), found.len()), (3, MOST));
+}
+
 mod unit {
     pub struct Unit;
 
@@ -151,7 +205,7 @@ fn the_card_says_what_was_declared() {
 #[test]
 fn every_element_type_has_its_name_and_scalars_have_no_axes() {
     let card = Card::parse(counter::Counter::CARD.as_bytes()).unwrap();
-    assert_eq!((card.state, card.max_batch, card.stack_bytes), (State::Stream, 1, 1 << 20));
+    assert_eq!((card.state, card.max_batch, card.stack_bytes), (State::Stream, 1, 16_384));
     let types: Vec<DType> = card.inputs.iter().chain(&card.outputs).map(|tensor| tensor.dtype).collect();
     assert_eq!(
         types,

@@ -223,6 +223,8 @@ fn every_verb_explains_itself_with_examples() {
         "compile",
         "inspect",
         "validate",
+        "card",
+        "new",
         "run",
         "bench",
         "release",

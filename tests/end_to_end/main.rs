@@ -21,6 +21,7 @@ mod guest;
 mod hostile;
 mod keyword;
 mod kills;
+mod laptop;
 mod main_job;
 mod measure;
 mod mosquitto;

@@ -8,6 +8,7 @@
 
 mod arena;
 mod card;
+mod card_section;
 mod constant;
 mod emit;
 mod error;
@@ -28,6 +29,7 @@ mod view;
 
 use dunlin_abi::Simd;
 
+pub use card_section::{CardSectionError, read_card, with_card};
 pub use constant::{Constant, ConstantData};
 pub use error::{CompileError, Unsupported};
 pub use profile::{MAX_TIMES, ProfileError, Profiled, layers, profiled};

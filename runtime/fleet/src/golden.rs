@@ -4,15 +4,16 @@
 //! are run here: one sample a call, each a stream of its own.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use dunlin_abi::{Card, TensorSpec};
+use dunlin_abi::{Card, DType, TensorSpec};
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::golden::{
     DEFAULT_TOLERANCE, Golden, GoldenError, GoldenMismatch, GoldenVector, MAX_VECTORS, compare,
 };
 use serde::Serialize;
 
-use crate::run::{RunError, Runner};
+use crate::run::{Rows, RunError, Runner, join};
 use crate::tensor::Tensor;
 
 /// The arrays of a golden file, by name: `input/<name>`, `output/<name>` and, optionally,
@@ -102,6 +103,47 @@ pub fn check(runner: &mut Runner, arrays: &Arrays) -> Result<Vec<OutputCheck>, G
     Ok(checks)
 }
 
+/// Golden data from what the model gives: its inputs, its outputs, and the tolerances of some of them. Each
+/// sample is run as a device will, in a call of its own and after a reset.
+///
+/// # Errors
+/// The inputs do not fit, the model does not run on them, or there are more than [`MAX_VECTORS`].
+pub fn record(
+    runner: &mut Runner,
+    inputs: &BTreeMap<String, Tensor>,
+    tolerances: &BTreeMap<String, f64>,
+) -> Result<Arrays, GoldenFileError> {
+    let rows = runner.fit(inputs)?;
+    let samples = usize::try_from(rows.samples).unwrap_or(usize::MAX);
+    if samples > MAX_VECTORS {
+        return Err(GoldenError::Count(samples).into());
+    }
+    let card = runner.card().clone();
+    if let Some(name) = tolerances.keys().find(|name| !card.outputs.iter().any(|spec| spec.name == **name)) {
+        return Err(bad(format!("cannot have a tolerance for {name:?}, which is no output")));
+    }
+    let mut arrays = Arrays::new();
+    for index in 0..rows.samples {
+        runner.reset()?;
+        for (spec, mut output) in card.outputs.iter().zip(runner.call(&rows, index, 1)?) {
+            if rows.stacked && !spec.is_batched() {
+                output.shape.insert(0, 1);
+            }
+            match arrays.entry(format!("output/{}", spec.name)) {
+                Entry::Vacant(place) => drop(place.insert(output)),
+                Entry::Occupied(mut place) => join(spec, place.get_mut(), output)?,
+            }
+        }
+    }
+    arrays.extend(rows.named(&card).into_iter().map(|(name, tensor)| (format!("input/{name}"), tensor)));
+    for (name, tolerance) in tolerances {
+        let bytes = tolerance.to_le_bytes().to_vec();
+        let tensor = Tensor { dtype: DType::F64, shape: Vec::new(), bytes };
+        arrays.insert(format!("tolerance/{name}"), tensor);
+    }
+    Ok(arrays)
+}
+
 /// The bytes of a release's attachment, and how many vectors it holds.
 pub(crate) fn pack(runner: &mut Runner, arrays: &Arrays) -> Result<(Vec<u8>, usize), GoldenFileError> {
     let data = Data::read(runner, arrays)?;
@@ -137,7 +179,7 @@ pub(crate) fn difference(a: f64, b: f64) -> f64 {
 /// A golden file that belongs to a model.
 struct Data {
     card: Card,
-    inputs: Vec<Tensor>,
+    inputs: Rows,
     samples: u64,
     expected: Vec<Tensor>,
     tolerances: Vec<f64>,
@@ -151,11 +193,16 @@ impl Data {
         for spec in &card.inputs {
             inputs.insert(spec.name.clone(), array(arrays, "input", spec)?.clone());
         }
-        let (inputs, samples) = runner.fit(&inputs)?;
+        let inputs = runner.fit(&inputs)?;
+        let samples = inputs.samples;
         let mut expected = Vec::new();
         for spec in &card.outputs {
             let cast = array(arrays, "output", spec)?.cast(spec.dtype);
-            expected.push(cast.map_err(|error| bad(format!("has output {:?}: {error}", spec.name)))?);
+            let mut output = cast.map_err(|error| bad(format!("has output {:?}: {error}", spec.name)))?;
+            if !spec.is_batched() && output.shape.len() == spec.shape.len() {
+                output.shape.insert(0, 1);
+            }
+            expected.push(output);
         }
         let tolerances: Result<_, _> = card.outputs.iter().map(|spec| tolerance(arrays, spec)).collect();
         Ok(Data { card, inputs, samples, expected, tolerances: tolerances? })
@@ -172,8 +219,8 @@ impl Data {
             let actual = runner.call(&self.inputs, index, 1)?;
             self.expect_shapes(&actual)?;
             let vector = GoldenVector {
-                inputs: cut(&self.card.inputs, &self.inputs, index),
-                outputs: cut(&self.card.outputs, &self.expected, index),
+                inputs: self.inputs.bytes(index, 1).collect(),
+                outputs: self.expected.iter().map(|output| output.rows(index, index + 1).bytes).collect(),
             };
             each(index, vector, &actual)?;
         }
@@ -183,10 +230,8 @@ impl Data {
     /// Every expected output is as many samples of what the model gave.
     fn expect_shapes(&self, actual: &[Tensor]) -> Result<(), GoldenFileError> {
         for (spec, (given, actual)) in self.card.outputs.iter().zip(self.expected.iter().zip(actual)) {
-            let mut wanted = actual.shape.clone();
-            if let Some(rows) = wanted.first_mut().filter(|_| spec.is_batched()) {
-                *rows = self.samples;
-            }
+            let extents = actual.shape.get(usize::from(spec.is_batched())..).unwrap_or_default();
+            let wanted = [&[self.samples], extents].concat();
             if given.shape != wanted {
                 let (name, found) = (&spec.name, &given.shape);
                 return Err(bad(format!("has output {name:?} of shape {found:?}, not {wanted:?}")));
@@ -229,15 +274,6 @@ fn tolerance(arrays: &Arrays, spec: &TensorSpec) -> Result<f64, GoldenFileError>
     }
 }
 
-/// The bytes of one sample of each tensor; all of one without a batch axis.
-fn cut(specs: &[TensorSpec], tensors: &[Tensor], index: u64) -> Vec<Vec<u8>> {
-    let sample = |(spec, tensor): (&TensorSpec, &Tensor)| match spec.is_batched() {
-        true => tensor.rows(index, index + 1).bytes,
-        false => tensor.bytes.clone(),
-    };
-    specs.iter().zip(tensors).map(sample).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +300,21 @@ mod tests {
         assert_eq!(near[0].failure, None);
         let nan = check(&mut runner, &data(&[f32::NAN, 3., 4., 401.])).unwrap();
         assert!(nan[0].failure.is_some() && nan[0].largest_difference == f64::INFINITY);
+    }
+
+    #[test]
+    fn what_is_recorded_is_reproduced() {
+        let mut runner = Runner::load(adder()).unwrap();
+        let inputs = arrays(&[("x", Tensor::from_f32(&[4, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]))]);
+        let tolerances = BTreeMap::from([("y".to_string(), 0.5)]);
+        let recorded = record(&mut runner, &inputs, &tolerances).unwrap();
+        assert_eq!(recorded.keys().collect::<Vec<_>>(), ["input/x", "output/y", "tolerance/y"]);
+        assert_eq!(check(&mut runner, &recorded).unwrap()[0].tolerance, 0.5);
+        assert_eq!(pack(&mut runner, &recorded).unwrap().1, 4);
+        let foreign = BTreeMap::from([("z".to_string(), 0.5)]);
+        assert!(record(&mut runner, &inputs, &foreign).unwrap_err().to_string().contains("no output"));
+        let many = arrays(&[("x", Tensor::from_f32(&[1025, 2], &[0.0; 2050]))]);
+        assert!(matches!(record(&mut runner, &many, &tolerances), Err(GoldenFileError::Pack(_))));
     }
 
     #[test]

@@ -2,18 +2,23 @@
 //!
 //! It is the device's own sandbox: under the limits of a release, what passes here passes there.
 
+mod rows;
+mod unwritten;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dunlin_abi::{Card, Dim, TensorSpec};
 use dunlin_core::VerifiedArtifact;
 use dunlin_core::code::{self, Code, Coded};
+use dunlin_core::document::Contract;
 use dunlin_core::precompiled::{Head, PrecompiledError};
 use dunlin_sandbox::{
     Admission, AdmissionError, AdmittedModel, CallError, CompileError, CompiledModel, Engine, EngineConfig,
-    Instance, Limits, Summary, Target, WASMTIME_VERSION,
+    Instance, Limits, Logs, Metrics, OutputError, Summary, Target, WASMTIME_VERSION, validate_output,
 };
 
+pub(crate) use self::rows::Rows;
 use crate::tensor::{Tensor, TensorFileError};
 
 /// The default deadline of a call, in microseconds.
@@ -67,7 +72,7 @@ pub enum RunError {
         known: String,
     },
     /// The shape is another one.
-    #[error("input {name:?} must have the shape {wanted}, not {given:?}")]
+    #[error("input {name:?} has the shape {given:?}, it must have {wanted}")]
     Shape {
         /// The input.
         name: String,
@@ -76,13 +81,32 @@ pub enum RunError {
         /// What came.
         given: Vec<u64>,
     },
-    /// Several samples for an output that has no axis to hold them.
-    #[error("output {name:?} has no batch axis, so that one run takes one sample, not {samples}")]
-    Unbatched {
+    /// One call of many failed.
+    #[error("samples {from} to {to} of {samples}: {error}")]
+    Samples {
+        /// The first sample of the call, from 0.
+        from: u64,
+        /// The last one.
+        to: u64,
+        /// All samples.
+        samples: u64,
+        /// What failed.
+        error: CallError,
+    },
+    /// An output kept what was there before the call.
+    #[error(
+        "the model did not write element {element} of output {name:?} in the call with samples {from} to {to}: \
+         a device would give whatever is in memory there as its answer"
+    )]
+    Unwritten {
         /// The output.
         name: String,
-        /// How many samples came.
-        samples: u64,
+        /// The first such element, counted through the samples of the call from 0.
+        element: usize,
+        /// The first sample of the call, from 0.
+        from: u64,
+        /// The last one.
+        to: u64,
     },
     /// A data-dependent axis is not as long for all samples.
     #[error(
@@ -113,13 +137,13 @@ impl Coded for RunError {
         match self {
             RunError::Admission(error) => error.code(),
             RunError::Compile(error) => error.code(),
-            RunError::Call(error) => error.code(),
+            RunError::Call(error) | RunError::Samples { error, .. } => error.code(),
+            RunError::Unwritten { .. } => code::model::OUTPUT_UNWRITTEN,
             RunError::Precompiled(error) => error.code(),
             RunError::Value { .. }
             | RunError::Missing { .. }
             | RunError::Unknown { .. }
             | RunError::Shape { .. }
-            | RunError::Unbatched { .. }
             | RunError::Ragged { .. }
             | RunError::Rows { .. } => code::fleet::TENSOR_SHAPE,
         }
@@ -185,11 +209,53 @@ impl Runner {
     /// # Errors
     /// As [`Runner::load`].
     pub(crate) fn within(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<Runner, RunError> {
-        let admitted = admitted(bytes, summary, limits)?;
+        Runner::of(admitted(bytes, summary, limits)?)
+    }
+
+    /// Admits, compiles and instantiates a local file on terms of a device's.
+    ///
+    /// # Errors
+    /// As [`Runner::load`].
+    pub fn on_terms(bytes: Vec<u8>, terms: &Admission) -> Result<Runner, RunError> {
+        Runner::of(dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), terms)?)
+    }
+
+    fn of(admitted: AdmittedModel) -> Result<Runner, RunError> {
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;
+        Ok(Runner::ready(engine, model)?)
+    }
+
+    /// A model that this engine compiled, with an instance.
+    ///
+    /// # Errors
+    /// It cannot be initialised.
+    pub fn ready(engine: Engine, model: CompiledModel) -> Result<Runner, CallError> {
         let instance = model.instantiate()?;
         Ok(Runner { _engine: engine, model, instance })
+    }
+
+    /// Runs the model on as many samples of zeros as one call takes, as [`Runner::run_and_watch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_zeros(&mut self) -> Result<Vec<(String, Tensor)>, RunError> {
+        let card = self.model.card();
+        let zeros = card.inputs.iter().map(|spec| {
+            let shape: Vec<u64> = spec
+                .shape
+                .iter()
+                .map(|dim| match dim {
+                    Dim::Batch => u64::from(card.max_batch),
+                    Dim::Fixed(extent) | Dim::AtMost(extent) => u64::from(*extent),
+                })
+                .collect();
+            let elements = shape.iter().product::<u64>() as usize;
+            let bytes = vec![0; elements * spec.dtype.size() as usize];
+            (spec.name.clone(), Tensor { dtype: spec.dtype, shape, bytes })
+        });
+        let zeros = zeros.collect();
+        self.run_and_watch(&zeros)
     }
 
     /// Whether calls are watched by the clock; if not, it is proven that they end in time.
@@ -202,82 +268,96 @@ impl Runner {
         self.model.card()
     }
 
+    /// The model, compiled.
+    pub fn model(&self) -> &CompiledModel {
+        &self.model
+    }
+
+    /// What a device would refuse of these outputs, which [`Runner::run`] gave: NaN, infinities, and numbers
+    /// outside of the card's ranges, because a release makes them its contract.
+    ///
+    /// # Errors
+    /// The first number that breaks the contract.
+    pub fn keep_contract(&self, outputs: &[(String, Tensor)]) -> Result<(), OutputError> {
+        let contract = Contract::of_card(self.card());
+        for ((spec, signed), (_, tensor)) in self.card().outputs.iter().zip(&contract.outputs).zip(outputs) {
+            validate_output(spec, signed.finite, signed.range, &tensor.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// What the model logged and measured since this was last called.
+    pub fn take_speech(&mut self) -> (Logs, Metrics) {
+        (self.instance.take_logs(), self.instance.take_metrics())
+    }
+
     /// Runs samples, `max_batch` at a time, and gives every output, in the card's order.
     ///
     /// Inputs are converted to the model's types; a number that does not fit is an error, floats are
-    /// rounded. A batched input has the shape of the card with any number of samples for `n`.
+    /// rounded. A batched input has the shape of the card with any number of samples for `n`. Where no input
+    /// has a batch axis, all may have one axis more in front, of time: the outputs then have it too. A
+    /// `stream` model is reset first, and sees the samples in their order.
     ///
     /// # Errors
     /// An input is missing, unknown or of another shape, a call fails, or the outputs of several samples
     /// do not make one tensor.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, RunError> {
-        let (columns, samples) = self.fit(inputs)?;
+        self.each_call(inputs, Runner::call)
+    }
+
+    /// As [`Runner::run`], and makes sure that each call writes every element of its outputs.
+    ///
+    /// # Errors
+    /// As [`Runner::run`], and [`RunError::Unwritten`].
+    pub fn run_and_watch(
+        &mut self,
+        inputs: &BTreeMap<String, Tensor>,
+    ) -> Result<Vec<(String, Tensor)>, RunError> {
+        self.each_call(inputs, Runner::call_and_watch)
+    }
+
+    fn each_call(
+        &mut self,
+        inputs: &BTreeMap<String, Tensor>,
+        mut call: impl FnMut(&mut Runner, &Rows, u64, u64) -> Result<Vec<Tensor>, RunError>,
+    ) -> Result<Vec<(String, Tensor)>, RunError> {
+        let rows = self.fit(inputs)?;
+        self.reset()?;
         let specs = self.model.card().outputs.clone();
-        if let Some(spec) = specs.iter().find(|spec| samples > 1 && !spec.is_batched()) {
-            return Err(RunError::Unbatched { name: spec.name.clone(), samples });
-        }
-        let most = u64::from(self.model.card().max_batch);
-        let mut outputs = self.call(&columns, 0, samples.min(most))?;
-        let mut done = samples.min(most);
+        let (samples, most) = (rows.samples, u64::from(self.model.card().max_batch));
+        let (mut outputs, mut done): (Vec<Tensor>, _) = (Vec::new(), 0);
         while done < samples {
             let count = (samples - done).min(most);
-            let parts = self.call(&columns, done, count)?;
-            for ((whole, part), spec) in outputs.iter_mut().zip(parts).zip(&specs) {
-                join(spec, whole, part)?;
+            let mut parts = call(self, &rows, done, count).map_err(|error| match error {
+                RunError::Call(error) if samples > count => {
+                    RunError::Samples { from: done, to: done + count - 1, samples, error }
+                }
+                other => other,
+            })?;
+            for (part, spec) in parts.iter_mut().zip(&specs) {
+                if !spec.is_batched() && (rows.stacked || samples > 1) {
+                    part.shape.insert(0, 1);
+                }
+            }
+            match done {
+                0 => outputs = parts,
+                _ => outputs
+                    .iter_mut()
+                    .zip(parts)
+                    .zip(&specs)
+                    .try_for_each(|((whole, part), spec)| join(spec, whole, part))?,
             }
             done += count;
         }
         Ok(specs.into_iter().map(|spec| spec.name).zip(outputs).collect())
     }
 
-    /// The inputs in the card's order and types, and how many samples they hold.
-    ///
-    /// # Errors
-    /// An input is missing, unknown, of another shape, or has a number that does not fit.
-    pub(crate) fn fit(&self, inputs: &BTreeMap<String, Tensor>) -> Result<(Vec<Tensor>, u64), RunError> {
-        let card = self.model.card();
-        let known = || card.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
-        for given in inputs.keys() {
-            if !card.inputs.iter().any(|input| input.name == *given) {
-                return Err(RunError::Unknown { given: given.clone(), known: known() });
-            }
-        }
-        let mut columns = Vec::with_capacity(card.inputs.len());
-        for spec in &card.inputs {
-            let tensor = inputs.get(&spec.name);
-            let tensor =
-                tensor.ok_or_else(|| RunError::Missing { wanted: spec.name.clone(), known: known() })?;
-            columns.push(fitted(spec, tensor)?);
-        }
-        let samples = sample_count(card, &columns)?;
-        Ok((columns, samples))
-    }
-
     /// One call on `count` samples, at most `max_batch`, of inputs that [`Runner::fit`] made.
     ///
     /// # Errors
     /// The call fails.
-    pub(crate) fn call(
-        &mut self,
-        columns: &[Tensor],
-        from: u64,
-        count: u64,
-    ) -> Result<Vec<Tensor>, RunError> {
-        let card = self.model.card();
-        for (index, (column, spec)) in columns.iter().zip(&card.inputs).enumerate() {
-            let rows = spec.is_batched().then(|| column.rows(from, from + count));
-            let bytes = &rows.as_ref().unwrap_or(column).bytes;
-            self.instance.input_mut(index)?[..bytes.len()].copy_from_slice(bytes);
-        }
-        let n = u32::try_from(count).unwrap_or(u32::MAX);
-        self.instance.infer(n)?;
-        let mut outputs = Vec::with_capacity(card.outputs.len());
-        for (index, spec) in card.outputs.iter().enumerate() {
-            let shape = self.instance.output_shape(index, n)?.into_iter().map(u64::from).collect();
-            let bytes = self.instance.output(index, n)?.to_vec();
-            outputs.push(Tensor { dtype: spec.dtype, shape, bytes });
-        }
-        Ok(outputs)
+    pub(crate) fn call(&mut self, rows: &Rows, from: u64, count: u64) -> Result<Vec<Tensor>, RunError> {
+        call(&mut self.instance, rows, from, count)
     }
 
     /// Makes a `stream` model forget what it has seen.
@@ -289,8 +369,24 @@ impl Runner {
     }
 }
 
+/// Writes the inputs, calls, and copies the outputs.
+fn call(instance: &mut Instance, rows: &Rows, from: u64, count: u64) -> Result<Vec<Tensor>, RunError> {
+    for (index, bytes) in rows.bytes(from, count).enumerate() {
+        instance.input_mut(index)?[..bytes.len()].copy_from_slice(&bytes);
+    }
+    let n = u32::try_from(count).unwrap_or(u32::MAX);
+    instance.infer(n)?;
+    let mut outputs = Vec::with_capacity(instance.card().outputs.len());
+    for (index, spec) in instance.card().outputs.iter().enumerate() {
+        let shape = instance.output_shape(index, n)?.into_iter().map(u64::from).collect();
+        let bytes = instance.output(index, n)?.to_vec();
+        outputs.push(Tensor { dtype: spec.dtype, shape, bytes });
+    }
+    Ok(outputs)
+}
+
 /// Appends the samples of a later call.
-fn join(spec: &TensorSpec, whole: &mut Tensor, part: Tensor) -> Result<(), RunError> {
+pub(crate) fn join(spec: &TensorSpec, whole: &mut Tensor, part: Tensor) -> Result<(), RunError> {
     match (whole.shape.split_first_mut(), part.shape.split_first()) {
         (Some((rows, extents)), Some((more, others))) if *extents == *others => {
             *rows += more;
@@ -302,32 +398,6 @@ fn join(spec: &TensorSpec, whole: &mut Tensor, part: Tensor) -> Result<(), RunEr
             Err(RunError::Ragged { name: spec.name.clone(), first, later })
         }
     }
-}
-
-fn fitted(spec: &TensorSpec, tensor: &Tensor) -> Result<Tensor, RunError> {
-    let fits = tensor.shape.len() == spec.shape.len()
-        && tensor.shape.iter().zip(&spec.shape).all(|(extent, dim)| match dim {
-            Dim::Batch => *extent >= 1,
-            Dim::Fixed(fixed) => *extent == u64::from(*fixed),
-            Dim::AtMost(most) => *extent <= u64::from(*most),
-        });
-    if !fits {
-        let given = tensor.shape.clone();
-        return Err(RunError::Shape { name: spec.name.clone(), wanted: shape_text(spec), given });
-    }
-    tensor.cast(spec.dtype).map_err(|error| RunError::Value { name: spec.name.clone(), error })
-}
-
-fn sample_count(card: &Card, columns: &[Tensor]) -> Result<u64, RunError> {
-    let mut samples = None;
-    for (spec, column) in card.inputs.iter().zip(columns).filter(|(spec, _)| spec.is_batched()) {
-        let rows = column.shape[0];
-        let expected = *samples.get_or_insert(rows);
-        if rows != expected {
-            return Err(RunError::Rows { name: spec.name.clone(), rows, expected });
-        }
-    }
-    Ok(samples.unwrap_or(1))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use dunlin_abi::DType;
@@ -180,6 +180,28 @@ impl Tensor {
     }
 }
 
+/// Writes arrays, by name, to a `.npz` file, as they are: the same arrays give the same bytes.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<(), TensorFileError> {
+    let failed = |error| TensorFileError::Write { path: path.to_path_buf(), error };
+    let bytes = to_npz(arrays).map_err(failed)?;
+    std::fs::write(path, bytes).map_err(failed)
+}
+
+fn to_npz(arrays: &BTreeMap<String, Tensor>) -> std::io::Result<Vec<u8>> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = zip::write::FileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
+    for (name, tensor) in arrays {
+        zip.start_file(npyz::npz::file_name_from_array_name(name), options)?;
+        zip.write_all(&tensor.to_npy()?)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
 /// Reads every array of a `.npz` file, by name.
 ///
 /// # Errors
@@ -330,6 +352,19 @@ mod tests {
             tensor.write_npy(&path).unwrap();
             assert_eq!(Tensor::read(&path).unwrap(), tensor, "{dtype}");
         }
+    }
+
+    #[test]
+    fn arrays_survive_npz_with_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        let scalar = Tensor { dtype: DType::F64, shape: Vec::new(), bytes: 0.5f64.to_le_bytes().to_vec() };
+        let arrays = BTreeMap::from([
+            ("input/x".to_string(), Tensor::from_f32(&[2, 1], &[0.0, 1.0])),
+            ("tolerance/y".to_string(), scalar),
+        ]);
+        write_npz(&path, &arrays).unwrap();
+        assert_eq!(read_npz(&path).unwrap(), arrays);
     }
 
     #[test]

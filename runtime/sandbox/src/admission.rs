@@ -132,7 +132,8 @@ pub enum AdmissionError {
     },
     /// No card, or several.
     #[error(
-        "{0} `dunlin.card` sections, a model has exactly 1: build it with `dunlin compile` or the guest SDK"
+        "{0} `dunlin.card` sections, a model has exactly 1: `dunlin compile` and the guest SDK write it, \
+         `dunlin card set` puts it into a module of another toolchain"
     )]
     CardCount(usize),
     /// A card that does not parse.
@@ -170,13 +171,15 @@ pub enum AdmissionError {
     /// An import that no host has.
     #[error(
         "it imports {name} from {module}; a host offers \"log\", \"metric\" and \"clock\" from \"dunlin\", \
-         and no WASI: build for wasm32-unknown-unknown"
+         and no WASI: {hint}"
     )]
     ImportForeign {
         /// The import's module, quoted.
         module: String,
         /// The import's name, quoted.
         name: String,
+        /// Where such an import comes from, and what to do.
+        hint: &'static str,
     },
     /// An import of another type.
     #[error("it imports {name:?} as {got}, the host has {wanted}: build against the guest SDK")]
@@ -189,17 +192,25 @@ pub enum AdmissionError {
         got: String,
     },
     /// An import that the release does not grant.
-    #[error("it imports {:?}, which is not granted: grant it in the release, or build without it", .0.name())]
+    #[error(
+        "it imports {:?}, which is not granted here: a release grants what its module imports, and a site takes \
+         that back with `site.denied_imports` of its agent.toml; let the site allow it, or build without it",
+        .0.name()
+    )]
     ImportNotGranted(Import),
     /// An export that is not there.
-    #[error("it does not export {name:?}: {reason}; export it as {wanted}")]
+    #[error("it does not export {name:?}, which {does} ({reason}): export it as {wanted}{hint}")]
     ExportMissing {
         /// The export.
         name: &'static str,
+        /// What it is for.
+        does: &'static str,
         /// Its type.
         wanted: String,
         /// Why it must be there.
         reason: &'static str,
+        /// Why it may be missing, from what is there; often empty.
+        hint: &'static str,
     },
     /// An export of another type.
     #[error("it exports {name:?} as {got}, it must be {wanted}")]

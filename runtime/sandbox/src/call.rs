@@ -6,7 +6,7 @@ use dunlin_core::code::{self, Code, Coded};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::host::OutsideMemory;
-use crate::names::quoted;
+use crate::names;
 
 /// Why an instance could not be made, or a call did not give an output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,8 +84,16 @@ pub enum CallError {
         what: &'static str,
     },
     /// Two tensors share memory.
-    #[error("{first} and {second} overlap in memory")]
+    #[error(
+        "{first} and {second} overlap in memory: by the card the first has {bytes} bytes, and the second begins \
+         {apart} bytes behind it; `dunlin_input` and `dunlin_output` must give each tensor a place of its own, as \
+         large as the card says for `max_batch` samples"
+    )]
     Overlap {
+        /// The bytes of the first.
+        bytes: usize,
+        /// How far behind the first the second begins, in bytes.
+        apart: usize,
         /// The one that starts first, as `input "x"`.
         first: String,
         /// The other one, likewise.
@@ -201,6 +209,6 @@ fn place(error: &wasmtime::Error) -> String {
     let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
         return String::new();
     };
-    let name = frame.func_name().map(|name| format!(" ({})", quoted(name))).unwrap_or_default();
+    let name = frame.func_name().map(|name| format!(" ({})", names::function(name))).unwrap_or_default();
     format!(" in function {}{name}", frame.func_index())
 }

@@ -17,6 +17,7 @@ use wasmparser::{
 
 use crate::admission::AdmissionError;
 use crate::shape::Shape;
+use crate::stack::{ShadowStack, Stacks};
 use crate::surface::Surface;
 use crate::work::{self, Body, Obstacle, Proof, Work};
 use crate::{bounds, names, simd};
@@ -69,6 +70,10 @@ pub struct Summary {
     pub simd: Simd,
     /// How much one call can do at most, of any export and for any number of samples.
     pub work: Work,
+    /// A function that may call itself, as `function 7 ("name")`: how much call stack it takes is not known.
+    pub recursion: Option<String>,
+    /// The stack in linear memory, where the code seems to have one.
+    pub shadow_stack: Option<ShadowStack>,
     /// Custom sections: name (cut to 120 characters) and bytes of content.
     pub custom_sections: Vec<(String, u64)>,
     /// Where in the file the contents of data segments of at least [`SEGMENT_BYTES`] lie: the places
@@ -139,6 +144,7 @@ struct Survey<'a> {
     simd: (Simd, Option<u32>),
     /// Blocks times locals of the functions so far.
     merges: u64,
+    stacks: Stacks,
     /// What each function does.
     bodies: Vec<Result<Body, Obstacle>>,
     custom_sections: Vec<(String, u64)>,
@@ -160,6 +166,7 @@ impl<'a> Survey<'a> {
             segment_bytes: Vec::new(),
             simd: (Simd::None, None),
             merges: 0,
+            stacks: Stacks::default(),
             bodies: Vec::new(),
             custom_sections: Vec::new(),
             segments: Vec::new(),
@@ -183,6 +190,7 @@ impl<'a> Survey<'a> {
             Payload::MemorySection(reader) => self.memories(reader.clone()),
             Payload::GlobalSection(reader) => {
                 declarations(&reader.range(), "globals")?;
+                self.stacks.globals(reader);
                 for global in reader.clone() {
                     let level =
                         simd::of_type(global.map_err(|e| invalid(&e, String::new()))?.ty.content_type);
@@ -243,6 +251,7 @@ impl<'a> Survey<'a> {
 
     fn data(&mut self, reader: DataSectionReader<'a>) -> Result<(), AdmissionError> {
         bounds::DATA_SEGMENTS.check(u64::from(reader.count()), String::new)?;
+        self.stacks.data(&reader);
         for segment in reader {
             let segment = segment.map_err(|error| invalid(&error, String::new()))?;
             let content = position(&(segment.range.end - segment.data.len()..segment.range.end));
@@ -295,7 +304,9 @@ impl<'a> Survey<'a> {
             validator.op(offset, &operator).map_err(broken)?;
             self.need(simd::of_operator(&operator), Some(index));
             proof.operator(&operator);
+            self.stacks.operator(&operator);
         }
+        self.stacks.end();
         let merges = shape.merges(u64::from(validator.len_locals()));
         bounds::MERGES.check(merges, place)?;
         self.merges += merges;
@@ -313,6 +324,11 @@ impl<'a> Survey<'a> {
                 Work::Unbounded { reason: format!("{obstacle}{}", names::place(self.bytes, index)) }
             }
         }
+    }
+
+    fn recursion(&self) -> Option<String> {
+        let index = self.stacks.recursion(self.surface.imported())?;
+        Some(names::place(self.bytes, index).trim_start_matches(" in ").to_string())
     }
 
     fn need(&mut self, level: Simd, function: Option<u32>) {
@@ -339,6 +355,8 @@ impl<'a> Survey<'a> {
         self.check_card(&card, memory_min_bytes)?;
         Ok(Summary {
             work: self.work(),
+            recursion: self.recursion(),
+            shadow_stack: self.stacks.shadow(),
             card,
             card_digest: Digest::of(card_bytes),
             imports,

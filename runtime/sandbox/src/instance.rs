@@ -237,6 +237,22 @@ impl Instance {
         }
     }
 
+    /// A tool for testing, never on a device: sets every byte of every output region, so that what a call does
+    /// not write can be told from what it does.
+    ///
+    /// # Errors
+    /// An earlier call trapped.
+    pub fn fill_outputs(&mut self, byte: u8) -> Result<(), CallError> {
+        self.check_sound()?;
+        self.samples = 0;
+        for output in &self.outputs {
+            let range = output.region.first(output.region.bytes);
+            let bytes = self.guest.memory.data_mut(&mut self.store).get_mut(range).ok_or_else(gone)?;
+            bytes.fill(byte);
+        }
+        Ok(())
+    }
+
     /// A tool for measuring, never on a device: calls an export `(times: i32) -> ()` that is not the
     /// ABI's, and gives the time of the call. It has the limits and the deadline of any other call.
     ///

@@ -8,11 +8,24 @@ use wasmparser::{KnownCustom, Name, Parser, Payload};
 /// The most characters of a guest's text in an error message.
 const MAX_CHARS: usize = 120;
 
+/// The most characters of a name that is decoded.
+const MAX_ENCODED_CHARS: usize = 512;
+
 /// ` in function 7 ("dense_3")`, or without the name where there is none.
 pub(crate) fn place(bytes: &[u8], index: u32) -> String {
     match lookup(bytes, index) {
-        Some(name) => format!(" in function {index} ({})", quoted(name)),
+        Some(name) => format!(" in function {index} ({})", function(name)),
         None => format!(" in function {index}"),
+    }
+}
+
+/// A function's name for an error message, as its author wrote it: what Rust makes of names is undone.
+pub(crate) fn function(name: &str) -> String {
+    // Cut before it is decoded, which takes time.
+    let cut: String = name.chars().take(MAX_ENCODED_CHARS).collect();
+    match rustc_demangle::try_demangle(&cut) {
+        Ok(decoded) => quoted(&format!("{decoded:#}")),
+        Err(_) => quoted(name),
     }
 }
 
@@ -50,6 +63,15 @@ mod tests {
         assert_eq!(place(&module, 1), r#" in function 1 ("dense")"#);
         assert_eq!(place(&module, 0), " in function 0");
         assert_eq!(place(b"rubbish", 0), " in function 0");
+    }
+
+    #[test]
+    fn a_name_of_rust_is_told_as_it_was_written() {
+        let encoded = "_ZN11press_alarm5Model5infer17h89a2c005d4ef5c84E";
+        assert_eq!(function(encoded), r#""press_alarm::Model::infer""#);
+        assert_eq!(function("dunlin_infer"), r#""dunlin_infer""#);
+        assert_eq!(function("_ZN\u{1b}[2J"), r#""_ZN\u{1b}[2J""#);
+        assert!(function(&format!("_RNv{}", "B".repeat(100_000))).chars().count() <= MAX_CHARS + 3);
     }
 
     #[test]

@@ -32,6 +32,10 @@ impl Region {
         memory_bytes: usize,
     ) -> Result<Region, CallError> {
         let bad = |what| CallError::Pointer { tensor: named(kind, tensor), address, memory_bytes, what };
+        // Of a toolchain that has a stack, nothing else lies at 0: this is its null pointer.
+        if address == 0 && card.stack_bytes > 0 {
+            return Err(bad("is no address: the card has more tensors than the model gave addresses for"));
+        }
         if !address.is_multiple_of(TENSOR_ALIGN) {
             return Err(bad("is not 16-byte aligned"));
         }
@@ -63,7 +67,8 @@ pub(crate) fn check_disjoint<'a>(
             && region.start + region.bytes > next_region.start
         {
             let (first, second) = (named(kind, tensor), named(next_kind, next_tensor));
-            return Err(CallError::Overlap { first, second });
+            let (bytes, apart) = (region.bytes, next_region.start - region.start);
+            return Err(CallError::Overlap { bytes, apart, first, second });
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ impl<'a> Surface<'a> {
                 return Err(AdmissionError::ImportForeign {
                     module: quoted(import.module),
                     name: quoted(import.name),
+                    hint: origin(import.module, import.name),
                 });
             };
             self.imports.push((known, import.ty));
@@ -79,18 +80,21 @@ impl<'a> Surface<'a> {
             }),
             None => Err(AdmissionError::ExportMissing {
                 name: export::MEMORY,
+                does: "is where the host writes inputs and reads outputs",
                 wanted: "(memory)".into(),
                 reason: "every model needs it",
+                hint: "",
             }),
         }
     }
 
     fn check_export(&self, required: &Requirement, types: TypesRef<'_>) -> Result<(), AdmissionError> {
-        let Requirement { name, ref signature, reason } = *required;
+        let Requirement { name, does, ref signature, reason } = *required;
         let Some((_, kind, index)) = self.exports.iter().find(|(found, ..)| *found == name) else {
             return match reason {
                 Some(reason) => {
-                    Err(AdmissionError::ExportMissing { name, wanted: signature.to_string(), reason })
+                    let (wanted, hint) = (signature.to_string(), self.why_missing());
+                    Err(AdmissionError::ExportMissing { name, does, wanted, reason, hint })
                 }
                 None => Ok(()),
             };
@@ -106,6 +110,51 @@ impl<'a> Surface<'a> {
             other => kind_name(*other).to_string(),
         };
         Err(AdmissionError::ExportType { name, wanted: signature.to_string(), got })
+    }
+}
+
+impl Surface<'_> {
+    /// What the exports that are there tell of one that is not.
+    fn why_missing(&self) -> &'static str {
+        let has = |wanted: &str| self.exports.iter().any(|(name, ..)| *name == wanted);
+        if has("_start") || has("main") {
+            "; it was linked as a program, with an entry of its own: link it as a library (in Rust \
+             `crate-type = [\"cdylib\"]`, in C `-Wl,--no-entry` and no `main`)"
+        } else if self.exports.iter().all(|(_, kind, _)| *kind != ExternalKind::Func) {
+            "; it exports no function at all: in Rust only `#[unsafe(no_mangle)] extern \"C\"` functions of the \
+             cdylib are exported, `dunlin_guest::model!` writes them; in C those that dunlin.h declares"
+        } else {
+            ""
+        }
+    }
+}
+
+/// Where an import comes from that no host has, and what to do about it.
+fn origin(module: &str, name: &str) -> &'static str {
+    if module.starts_with("wasi") {
+        "this module was linked with a standard library for WASI, to open files, print, or read a clock. In Rust, \
+         build for wasm32-unknown-unknown, with `#![cfg_attr(target_arch = \"wasm32\", no_std)]`; in C, with \
+         `-nostdlib` and without printf, malloc or assert"
+    } else if module.starts_with("__wbindgen") || name.starts_with("__wb") {
+        "this module was made for JavaScript by wasm-bindgen, which some crate pulled in (often getrandom, uuid or \
+         chrono): `cargo tree -i wasm-bindgen` says which; build without it"
+    } else if module == "env"
+        && matches!(name, "memory" | "__memory_base" | "__stack_pointer" | "__table_base")
+    {
+        "the linker was told to take the memory from the host: link a module of its own, without \
+         `--import-memory`, `-shared` or `-pie`"
+    } else if module == "env" && matches!(name, "memcpy" | "memset" | "memmove" | "memcmp" | "strlen") {
+        "the compiler wrote a call of the C library, and none is linked: pass `-mbulk-memory -ffreestanding`, or \
+         define the function"
+    } else if module == "env" && name == "abort" {
+        "in AssemblyScript, `--use abort=` takes the import away, or names a function of your own; in C, call \
+         `dunlin_panic` and not `abort`"
+    } else if module == "env" {
+        "the linker found no function of this name and left it to the host: define it, or link what has it. Of the \
+         mathematics, `__builtin_sqrtf`, `__builtin_fabsf` and `__builtin_floorf` with `-fno-math-errno` are \
+         instructions"
+    } else {
+        "build for wasm32-unknown-unknown"
     }
 }
 
@@ -160,6 +209,7 @@ fn import_signature(import: Import) -> FuncType {
 /// A function that a model exports: its type, and why this model must have it, if it must.
 struct Requirement {
     name: &'static str,
+    does: &'static str,
     signature: FuncType,
     reason: Option<&'static str>,
 }
@@ -172,14 +222,14 @@ fn requirements(card: &Card) -> [Requirement; 8] {
     let dim = dynamic.then_some("the card has an output with an axis of data-dependent extent");
     let reset = (card.state == State::Stream).then_some("the card says `stream`");
     [
-        (export::INPUT, FuncType::new([I32], [I32]), always),
-        (export::OUTPUT, FuncType::new([I32], [I32]), always),
-        (export::INFER, FuncType::new([I32], [I32]), always),
-        (export::DIM, FuncType::new([I32, I32], [I32]), dim),
-        (export::RESET, FuncType::new([], []), reset),
-        (export::INITIALIZE, FuncType::new([], []), None),
-        (export::INIT, FuncType::new([], [I32]), None),
-        (export::ERROR, FuncType::new([], [I32]), None),
+        (export::INPUT, "gives the address of an input", FuncType::new([I32], [I32]), always),
+        (export::OUTPUT, "gives the address of an output", FuncType::new([I32], [I32]), always),
+        (export::INFER, "computes the outputs of `n` samples", FuncType::new([I32], [I32]), always),
+        (export::DIM, "gives the extent of an axis after a call", FuncType::new([I32, I32], [I32]), dim),
+        (export::RESET, "forgets what the stream has been", FuncType::new([], []), reset),
+        (export::INITIALIZE, "prepares the toolchain's runtime", FuncType::new([], []), None),
+        (export::INIT, "prepares the model", FuncType::new([], [I32]), None),
+        (export::ERROR, "gives the address of a trap's message", FuncType::new([], [I32]), None),
     ]
-    .map(|(name, signature, reason)| Requirement { name, signature, reason })
+    .map(|(name, does, signature, reason)| Requirement { name, does, signature, reason })
 }

@@ -2,8 +2,10 @@
 
 mod bench;
 mod broker;
+mod card;
 mod compile;
 mod deploy;
+mod device;
 mod devices;
 mod doctor;
 mod enroll;
@@ -14,6 +16,7 @@ mod init;
 mod inspect;
 mod key;
 mod leave;
+mod new;
 mod publish;
 mod release;
 mod root;
@@ -46,9 +49,11 @@ pub(crate) enum Command {
     Demo(crate::demo::Arguments),
     Init(init::Arguments),
     Enroll(enroll::Arguments),
+    New(new::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
     Validate(validate::Arguments),
+    Card(card::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
     Eval(eval::Arguments),
@@ -80,9 +85,11 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Demo(arguments) => crate::demo::run(arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Enroll(arguments) => enroll::run(arguments),
+        Command::New(arguments) => new::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Card(arguments) => card::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),

@@ -4,33 +4,29 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use dunlin_abi::Import;
-use dunlin_agent::config::Config;
 use dunlin_core::VerifiedArtifact;
-use dunlin_fleet::run::DEADLINE_US;
+use dunlin_fleet::run::{RunError, Runner};
 use dunlin_sandbox::{
-    Admission, CallError, CompiledModel, Engine, EngineConfig, Limits, Work, admit, inspect,
+    CallError, CompiledModel, Engine, EngineConfig, MAX_STACK_BYTES, Summary, Work, admit, inspect,
 };
 
+use super::device::DeviceArguments;
 use crate::failure::{Outcome, on_file};
 use crate::show;
 
 /// Say whether a device would take a module, and how it would run there
 ///
-/// Admits and compiles it as a device does, makes an instance, and calls it once with zeros. What is wrong is
-/// an error that names the function; exit code 3 if the module is refused. Nothing is signed.
+/// Admits and compiles it as a device does, makes an instance, and calls it with zeros, one sample and then
+/// `max_batch`. What is wrong is an error that names the function, also an output that is not written; exit code
+/// 3 if the module is refused. Nothing is signed.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin validate digits.wasm\n  \
                         dunlin validate digits.wasm --deadline-us 500 --limits press-3/agent.toml --json")]
 pub(crate) struct Arguments {
     /// The module
     module: PathBuf,
-    /// The time that a call may take, in microseconds, as the release will have it
-    #[arg(long, value_name = "US", default_value_t = DEADLINE_US)]
-    deadline_us: u64,
-    /// Also hold it to the limits and the site's policy of a device: its agent.toml
-    #[arg(long, value_name = "FILE")]
-    limits: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,55 +34,90 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
-    let device = arguments.limits.as_deref().map(Config::read).transpose()?;
-    let admission = admission(arguments.deadline_us, device.as_ref(), inspect(&bytes)?.memory_min_bytes);
+    let admission = arguments.device.admission(&inspect(&bytes)?)?;
     let admitted = admit(VerifiedArtifact::trust_local(bytes), &admission)?;
-    let work = admitted.summary().work.clone();
+    let summary = admitted.summary().clone();
     let engine = Engine::new(EngineConfig::default())?;
     let started = Instant::now();
     let model = engine.compile(admitted)?;
     let compiled = started.elapsed();
-    let tried = try_once(&model)?;
+    let mut runner = Runner::ready(engine, model)?;
+    let tried = try_zeros(&mut runner)?;
     if arguments.json {
-        return show::json(&json(&model, &work, &tried, compiled));
+        return show::json(&json(runner.model(), &summary, &tried, compiled));
     }
-    print(&model, &work, &tried, compiled);
+    print(runner.model(), &summary, &tried, compiled);
     Ok(())
 }
 
-/// The terms of a release that does not say more, tightened by the device's.
-fn admission(deadline_us: u64, device: Option<&Config>, memory_min_bytes: u64) -> Admission {
-    let mut limits = Limits { deadline: Duration::from_micros(deadline_us), ..Limits::default() };
-    // A release grants at least what a module starts with.
-    limits.memory_bytes = limits.memory_bytes.max(memory_min_bytes);
-    let mut imports = Import::ALL.to_vec();
-    if let Some(device) = device {
-        limits.memory_bytes = limits.memory_bytes.min(device.limits.memory_bytes);
-        limits.deadline = limits.deadline.min(Duration::from_micros(device.limits.deadline_us));
-        imports.retain(|import| !device.site.denied_imports.contains(import));
-    }
-    Admission { limits, imports, card_digest: None }
-}
-
-/// One call with zeros. A status of the model's own says that it does not take zeros, and nothing against it.
+/// Calls with zeros. A status of the model's own says that it does not take zeros, and nothing against it.
 struct Tried {
     took: Duration,
     memory_bytes: u64,
     status: u8,
+    /// What a device would refuse of the answers.
+    refused: Option<String>,
 }
 
-fn try_once(model: &CompiledModel) -> Result<Tried, CallError> {
-    let mut instance = model.instantiate()?;
+fn try_zeros(runner: &mut Runner) -> Outcome<Tried> {
+    let mut instance = runner.model().instantiate()?;
     let started = Instant::now();
-    let status = match instance.infer(1) {
-        Ok(()) => 0,
-        Err(CallError::Model { status }) => status,
-        Err(error) => return Err(error),
-    };
-    Ok(Tried { took: started.elapsed(), memory_bytes: instance.memory_bytes(), status })
+    let mut status = 0;
+    if let Err(error) = instance.infer(1) {
+        status = own_status(error)?;
+    }
+    let (took, mut refused) = (started.elapsed(), None);
+    if status == 0 {
+        match runner.run_zeros() {
+            Ok(outputs) => refused = runner.keep_contract(&outputs).err().map(|error| error.to_string()),
+            Err(RunError::Call(error)) => status = own_status(error)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Tried { took, memory_bytes: instance.memory_bytes(), status, refused })
 }
 
-fn json(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) -> serde_json::Value {
+fn own_status(error: CallError) -> Result<u8, CallError> {
+    match error {
+        CallError::Model { status } => Ok(status),
+        error => Err(error),
+    }
+}
+
+/// What is odd about the stack in memory: the card and the linker disagree, or it lies where it does harm.
+fn stack_warning(summary: &Summary) -> Option<String> {
+    let (said, stack) = (summary.card.stack_bytes, summary.shadow_stack?);
+    if said == 0 {
+        return None;
+    }
+    if !stack.lies_first {
+        return Some(
+            "data lies below it, so that an overflow overwrites tensors before it traps: link with --stack-first"
+                .to_string(),
+        );
+    }
+    (stack.top != said).then(|| {
+        format!(
+            "the card says {} bytes, the code has {}: link with -z stack-size={said} and --stack-first, or correct \
+             the card",
+            show::count(said.into()),
+            show::count(stack.top.into())
+        )
+    })
+}
+
+/// What is not known of the calls of a module that may recurse.
+fn recursion_warning(summary: &Summary) -> Option<String> {
+    let function = summary.recursion.as_ref()?;
+    Some(format!(
+        "{function} may call itself, so that how deep it goes is not known: the call stack has {}, and to use it up \
+         is a trap; a loop needs none",
+        show::bytes(MAX_STACK_BYTES.into())
+    ))
+}
+
+fn json(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Duration) -> serde_json::Value {
+    let work = &summary.work;
     let (operators, obstacle) = match work {
         Work::Bounded { operators } => (Some(*operators), None),
         Work::Unbounded { reason } => (None, Some(reason)),
@@ -103,10 +134,14 @@ fn json(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) -
         "compile_us": compiled.as_micros(),
         "first_call_us": tried.took.as_micros(),
         "status": tried.status,
+        "refused_of_zeros": tried.refused,
+        "recursion": summary.recursion,
+        "stack": stack_warning(summary),
     })
 }
 
-fn print(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) {
+fn print(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Duration) {
+    let work = &summary.work;
     let micros = |time: Duration| show::micros(time.as_secs_f64() * 1e6);
     let limits = model.limits();
     let way = match (work, model.is_interruptible()) {
@@ -134,5 +169,14 @@ fn print(model: &CompiledModel, work: &Work, tried: &Tried, compiled: Duration) 
     ]);
     table.add_row(["compiled here in".to_string(), micros(compiled)]);
     table.add_row(["first call here".to_string(), called]);
+    if let Some(warning) = recursion_warning(summary) {
+        table.add_row(["its calls".to_string(), warning]);
+    }
+    if let Some(warning) = stack_warning(summary) {
+        table.add_row(["its stack in memory".to_string(), warning]);
+    }
+    if let Some(refused) = &tried.refused {
+        table.add_row(["its answer to zeros".to_string(), format!("refused: {}", show::plain(refused))]);
+    }
     println!("{table}");
 }

@@ -43,6 +43,9 @@ super::codes! {
     OUTPUT_RANGE = "model-output-range", Failed,
         "The model computed a value outside of the range that its contract states.",
         "Check the input, then the range in the release.";
+    OUTPUT_UNWRITTEN = "model-output-unwritten", Failed,
+        "The model did not write an element of an output, so that whatever was in memory would be its answer.",
+        "Write every element of every output for each of the `n` samples that `dunlin_infer` is called with.";
     OUTPUT_MALFORMED = "model-output-malformed", Failed,
         "The bytes of an output are not elements of its type.",
         "Correct the model: a bool is 0 or 1, and a tensor is a whole number of elements.";

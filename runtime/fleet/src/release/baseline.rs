@@ -47,8 +47,8 @@ pub(super) fn pack(runner: &mut Runner, rows: &Tensor) -> Result<(Vec<u8>, u64),
 }
 
 fn answer(runner: &mut Runner, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<Tensor>, RunError> {
-    let (columns, _) = runner.fit(inputs)?;
-    runner.call(&columns, 0, 1)
+    let rows = runner.fit(inputs)?;
+    runner.call(&rows, 0, 1)
 }
 
 /// One sample of an input, as a tensor.

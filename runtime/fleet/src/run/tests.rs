@@ -70,13 +70,13 @@ fn a_model_without_a_batch_takes_its_tensors_whole() {
 }
 
 #[test]
-fn several_samples_need_outputs_that_can_hold_them() {
+fn several_samples_make_outputs_that_can_hold_them() {
     let one = CARD.replace("\"max_batch\": 3", "\"max_batch\": 1");
     let fixed =
         one.replace(r#""y", "dtype": "f32", "shape": ["n", 2]"#, r#""y", "dtype": "f32", "shape": [2]"#);
     let two = arrays(&[("x", Tensor::from_f32(&[2, 2], &[1.0, 0.0, 2.0, 0.0]))]);
-    let error = Runner::load(module(&fixed, ADD_ONE, "")).unwrap().run(&two).unwrap_err();
-    assert!(matches!(error, RunError::Unbatched { samples: 2, .. }), "{error}");
+    let outputs = Runner::load(module(&fixed, ADD_ONE, "")).unwrap().run(&two).unwrap();
+    assert_eq!(outputs[0].1, Tensor::from_f32(&[2, 2], &[2.0, 1.0, 3.0, 1.0]));
 
     // As many elements as the first number says.
     let ragged = one.replace(
@@ -93,4 +93,65 @@ fn several_samples_need_outputs_that_can_hold_them() {
     );
     let same = arrays(&[("x", Tensor::from_f32(&[2, 2], &[1.0, 0.0, 1.0, 5.0]))]);
     assert_eq!(runner.run(&same).unwrap()[0].1, Tensor::from_f32(&[2, 1], &[2.0, 2.0]));
+}
+
+#[test]
+fn tensors_without_a_batch_may_have_an_axis_of_time() {
+    let card = CARD
+        .replace("\"max_batch\": 3", "\"max_batch\": 1, \"state\": \"stream\"")
+        .replace("[\"n\", 2]", "[]");
+    // y counts the calls since the reset, and x is added.
+    let infer = "(f32.store (i32.const 512) (f32.add (f32.load (i32.const 512)) (f32.const 1)))
+        (f32.store (i32.const 2048) (f32.add (f32.load (i32.const 512)) (f32.load (i32.const 1024))))
+        (i32.const 0)";
+    let reset = r#"(func (export "dunlin_reset") (f32.store (i32.const 512) (f32.const 0)))"#;
+    let mut runner = Runner::load(module(&card, infer, reset)).unwrap();
+    let time = arrays(&[("x", Tensor::from_f32(&[3], &[10.0, 20.0, 30.0]))]);
+    for _ in 0..2 {
+        let outputs = runner.run_and_watch(&time).unwrap();
+        assert_eq!(outputs[0].1, Tensor::from_f32(&[3], &[11.0, 22.0, 33.0]), "each run begins anew");
+    }
+    let moment = arrays(&[("x", Tensor::from_f32(&[], &[10.0]))]);
+    assert_eq!(runner.run(&moment).unwrap()[0].1, Tensor::from_f32(&[], &[11.0]));
+    let square = arrays(&[("x", Tensor::from_f32(&[1, 1], &[10.0]))]);
+    let text = runner.run(&square).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "input \"x\" has the shape [1, 1], it must have [], or [t] for t samples one after the other"
+    );
+    let golden = crate::golden::record(&mut runner, &time, &BTreeMap::new()).unwrap();
+    assert_eq!(
+        golden["output/y"],
+        Tensor::from_f32(&[3], &[11.0, 21.0, 31.0]),
+        "a golden vector is a stream"
+    );
+    assert_eq!(crate::golden::pack(&mut runner, &golden).unwrap().1, 3);
+}
+
+#[test]
+fn what_a_call_does_not_write_is_told() {
+    // The second element of the second sample is left out where x is above 3.
+    let skip = ADD_ONE.replace(
+        "(f32.store offset=2048",
+        "(if (i32.or (i32.ne (local.get $i) (i32.const 12))
+             (f32.lt (f32.load offset=1024 (local.get $i)) (f32.const 3))) (then (f32.store offset=2048",
+    );
+    let skip = skip.replace("(f32.const 1)))", "(f32.const 1)))))");
+    let mut runner = Runner::load(module(CARD, &skip, "")).unwrap();
+    let data =
+        |last| arrays(&[("x", Tensor::from_f32(&[5, 2], &[1., 1., 1., 1., 1., 1., 1., 1., 1., last]))]);
+    assert!(runner.run_and_watch(&data(1.0)).is_ok());
+    let error = runner.run_and_watch(&data(4.0)).unwrap_err();
+    assert_eq!(error.code().id, "model-output-unwritten");
+    let text = error.to_string();
+    assert!(text.contains("element 3 of output \"y\" in the call with samples 3 to 4"), "{text}");
+}
+
+#[test]
+fn a_number_that_is_the_pattern_itself_is_an_answer() {
+    let card = CARD.replace("f32", "u8").replace("[\"n\", 2]", "[\"n\"]");
+    let copy = "(memory.copy (i32.const 2048) (i32.const 1024) (local.get $n)) (i32.const 0)";
+    let x = Tensor { dtype: dunlin_abi::DType::U8, shape: vec![4], bytes: vec![0xa5, 0x5a, 1, 0xa5] };
+    let outputs = Runner::load(module(&card, copy, "")).unwrap().run_and_watch(&arrays(&[("x", x.clone())]));
+    assert_eq!(outputs.unwrap()[0].1, x);
 }

@@ -7,6 +7,7 @@ use dunlin_core::VerifiedArtifact;
 use dunlin_fleet::run::local_limits;
 use dunlin_sandbox::{Admission, Engine, EngineConfig, Instance};
 
+use crate::command::device::DeviceArguments;
 use crate::failure::{Failure, Outcome};
 
 /// How long calls are measured.
@@ -49,15 +50,19 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads it with `patience` times the deadline of a developer's machine.
-    pub(super) fn new(bytes: Vec<u8>, patience: u32) -> Outcome<Loaded> {
+    /// Loads it under the limits of a developer's machine, with `patience` times the deadline.
+    pub(super) fn patiently(bytes: Vec<u8>, patience: u32) -> Outcome<Loaded> {
+        let summary = dunlin_sandbox::inspect(&bytes)?;
+        let (mut limits, imports) = (local_limits(&summary), summary.imports);
+        limits.deadline = limits.deadline.saturating_mul(patience);
+        Loaded::new(bytes, &Admission { limits, imports, card_digest: None })
+    }
+
+    /// Loads it on these terms.
+    fn new(bytes: Vec<u8>, admission: &Admission) -> Outcome<Loaded> {
         let engine = Engine::new(EngineConfig::default())?;
         let start = Instant::now();
-        let summary = dunlin_sandbox::inspect(&bytes)?;
-        let (mut limits, imports) = (local_limits(&summary), summary.imports.clone());
-        limits.deadline = limits.deadline.saturating_mul(patience);
-        let admission = Admission { limits, imports, card_digest: None };
-        let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), &admission)?;
+        let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), admission)?;
         let load_us = micros(start);
         let start = Instant::now();
         let model = engine.compile(admitted)?;
@@ -73,9 +78,15 @@ impl Loaded {
 }
 
 /// Measures all of it.
-pub(super) fn measure(bytes: Vec<u8>, batch: u32) -> Outcome<Figures> {
+pub(super) fn measure(bytes: Vec<u8>, batch: u32, device: &DeviceArguments) -> Outcome<Figures> {
     let before = resident_bytes();
-    let mut loaded = Loaded::new(bytes, 1)?;
+    let mut loaded = match device.is_given() {
+        true => {
+            let terms = device.admission(&dunlin_sandbox::inspect(&bytes)?)?;
+            Loaded::new(bytes, &terms)?
+        }
+        false => Loaded::patiently(bytes, 1)?,
+    };
     let most = loaded.instance.card().max_batch;
     if !(1..=most).contains(&batch) {
         return Err(Failure::usage(format!("--batch is {batch}, the module takes 1 to {most}")));

@@ -9,6 +9,7 @@ use clap::Args;
 
 use self::measure::{Figures, measure};
 use self::profile::Profile;
+use super::device::DeviceArguments;
 use crate::failure::{Outcome, on_file};
 use crate::show;
 
@@ -16,6 +17,7 @@ use crate::show;
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  dunlin bench digits.wasm --json\n  dunlin bench digits.wasm --profile\n  \
+                        dunlin bench digits.wasm --limits press-3/agent.toml\n  \
                         (times in microseconds; inputs are pseudo-random numbers in the declared ranges)"
 )]
 pub(crate) struct Arguments {
@@ -24,6 +26,8 @@ pub(crate) struct Arguments {
     /// The samples of one call
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: u32,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Measure every layer too, each on one sample; for modules that `dunlin compile` made
     #[arg(long)]
     profile: bool,
@@ -45,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     // What cannot be taken apart is said before a second of measuring.
     let parts = arguments.profile.then(|| dunlin_compiler::profiled(&bytes)).transpose()?;
-    let figures = show::waiting("measuring", || measure(bytes, arguments.batch))?;
+    let figures = show::waiting("measuring", || measure(bytes, arguments.batch, &arguments.device))?;
     let profile = parts.map(|parts| show::waiting("measuring layers", || profile::profile(parts)));
     let profile = profile.transpose()?;
     if arguments.json {

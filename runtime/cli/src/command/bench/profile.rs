@@ -47,7 +47,7 @@ struct LayerFigures {
 /// Measures every layer.
 pub(super) fn profile(parts: Profiled) -> Outcome<Profile> {
     // With as much time as it takes to call a layer that often, it is compiled as the whole is.
-    let mut loaded = Loaded::new(parts.wasm, MAX_TIMES)?;
+    let mut loaded = Loaded::patiently(parts.wasm, MAX_TIMES)?;
     let instance = &mut loaded.instance;
     // Every layer finds in the arena what the one before it left.
     instance.infer(1)?;

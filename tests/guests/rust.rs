@@ -1,80 +1,34 @@
-//! Hand-written guests, from source to answers: `examples/threshold`, the SDK's `smoother`, and the
-//! module in WebAssembly text at the end of `docs/abi.md`.
-//!
-//! The guests are built as their READMEs say, for wasm32 and in release, then admitted, compiled and
-//! called by the sandbox that devices use. Expected values are computed by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! Guests in Rust, `examples/threshold` and the SDK's `smoother`, and the module in WebAssembly text at the
+//! end of `docs/abi.md`. Expected values are computed by hand.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
-use dunlin_abi::{Card, Import, Simd, State};
+use dunlin_abi::{Card, Dim, Import, Simd, State};
 use dunlin_core::VerifiedArtifact;
-use dunlin_sandbox::{Admission, AdmissionError, CallError, Engine, EngineConfig, Instance, admit, inspect};
+use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, Summary, admit, inspect};
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
+use crate::sandbox::{build, read, root, start, write};
 
-/// The root of the repository; this file belongs to the package in `runtime/cli`.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Builds a guest in `folder` and reads the module at `path` below the target's release folder.
-fn build(folder: &str, arguments: &[&str], path: &str) -> Vec<u8> {
-    let target = root().join("target/guests");
-    let build = Command::new(env!("CARGO"))
-        .current_dir(root().join(folder))
-        .args(["build", "--locked", "--release", "--target", WASM_TARGET, "--target-dir"])
-        .arg(&target)
-        .args(arguments)
-        // Flags for the host would replace those of the guest's own configuration.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .expect("cargo runs, as it runs this test");
-    let errors = String::from_utf8_lossy(&build.stderr);
-    let missing = errors.contains("target may not be installed");
-    assert!(!missing, "guests need the WebAssembly target: run `rustup target add {WASM_TARGET}`");
-    assert!(build.status.success(), "the guest in {folder} does not build:\n{errors}");
-    let module = target.join(WASM_TARGET).join("release").join(path);
-    std::fs::read(&module).unwrap_or_else(|error| panic!("{}: {error}", module.display()))
-}
-
-fn threshold() -> &'static [u8] {
+pub fn threshold() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
     MODULE.get_or_init(|| build("examples/threshold", &[], "threshold.wasm"))
 }
 
 fn smoother() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    let arguments = ["-p", "dunlin-guest", "--example", "smoother"];
-    MODULE.get_or_init(|| build("", &arguments, "examples/smoother.wasm"))
+    MODULE.get_or_init(|| build("guest-sdk", &["--example", "smoother"], "examples/smoother.wasm"))
 }
 
-/// An instance, and the engine that ends its calls.
-struct Running {
-    instance: Instance,
-    _engine: Engine,
+fn peaks() -> &'static [u8] {
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    MODULE.get_or_init(|| build("guest-sdk", &["--example", "peaks"], "examples/peaks.wasm"))
 }
 
-fn start(module: &[u8], imports: &[Import]) -> Running {
-    let admission = Admission { imports: imports.to_vec(), ..Admission::default() };
-    let admitted = admit(VerifiedArtifact::trust_local(module.to_vec()), &admission).unwrap();
-    let engine = Engine::new(EngineConfig::default()).unwrap();
-    let instance = engine.compile(admitted).unwrap().instantiate().unwrap();
-    Running { instance, _engine: engine }
-}
-
-fn write(instance: &mut Instance, index: usize, values: &[f32]) {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    instance.input_mut(index).unwrap()[..bytes.len()].copy_from_slice(&bytes);
-}
-
-fn read(instance: &Instance, index: usize, n: u32) -> Vec<f32> {
-    let (values, rest) = instance.output(index, n).unwrap().as_chunks();
-    assert!(rest.is_empty());
-    values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+/// The linker's stack is the one that the card tells, below everything that an overflow could overwrite.
+pub fn has_a_small_stack_that_lies_first(summary: &Summary) {
+    let stack = summary.shadow_stack.unwrap();
+    assert_eq!((stack.top, stack.lies_first), (16 * 1024, true));
+    assert_eq!(summary.card.stack_bytes, stack.top);
 }
 
 #[test]
@@ -82,6 +36,7 @@ fn threshold_is_small_needs_nothing_and_says_what_it_is() {
     let summary = inspect(threshold()).unwrap();
     assert_eq!(summary.imports, []);
     assert_eq!(summary.memory_min_bytes, 1 << 16, "one page: the stack of 16 KiB is the linker's");
+    has_a_small_stack_that_lies_first(&summary);
     assert!(threshold().len() < 4096, "{} bytes", threshold().len());
 
     let card = &summary.card;
@@ -125,7 +80,10 @@ fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
 
 #[test]
 fn smoother_imports_what_it_calls_and_runs_only_where_that_is_granted() {
-    assert_eq!(inspect(smoother()).unwrap().imports, Import::ALL);
+    let summary = inspect(smoother()).unwrap();
+    assert_eq!((&summary.imports[..], summary.memory_min_bytes), (&Import::ALL[..], 1 << 16));
+    has_a_small_stack_that_lies_first(&summary);
+    assert!(smoother().len() < 20 * 1024, "{} bytes", smoother().len());
     let refused = admit(VerifiedArtifact::trust_local(smoother().to_vec()), &Admission::default());
     assert_eq!(refused.unwrap_err(), AdmissionError::ImportNotGranted(Import::Log));
 }
@@ -173,6 +131,29 @@ fn a_panic_is_a_trap_whose_message_names_the_line() {
     let source = std::fs::read_to_string(root().join("guest-sdk/examples/smoother.rs")).unwrap();
     let line = 1 + source.lines().position(|line| line.contains("self.mean[channel]")).unwrap();
     assert!(text.contains(&format!("guest-sdk/examples/smoother.rs:{line}")), "{text}");
+}
+
+#[test]
+fn peaks_are_as_many_as_there_are_and_weighted_by_the_prepared_table() {
+    let summary = inspect(peaks()).unwrap();
+    assert_eq!(summary.card.outputs[0].shape, [Dim::AtMost(8), Dim::Fixed(2)]);
+    assert_eq!((summary.card.stack_bytes, summary.memory_min_bytes), (16_384, 1 << 16));
+    has_a_small_stack_that_lies_first(&summary);
+    assert!(peaks().len() < 20 * 1024, "{} bytes", peaks().len());
+    let mut running = start(peaks(), &[]);
+    let mut window = [0.0; 32];
+    for (call, expected) in [vec![], vec![[16.0, 2.0]], vec![[8.0, 3.0], [16.0, 2.0]]].into_iter().enumerate()
+    {
+        window[16] = if call > 0 { 2.0 } else { 0.0 };
+        window[8] = if call > 1 { 4.0 } else { 0.0 };
+        write(&mut running.instance, 0, &window);
+        running.instance.infer(1).unwrap();
+        assert_eq!(running.instance.output_shape(0, 1).unwrap(), [expected.len() as u32, 2]);
+        assert_eq!(read(&running.instance, 0, 1), expected.concat());
+    }
+    let crowd: Vec<f32> = (0..32).map(|i| if i % 2 == 0 { 10.0 } else { 0.0 }).collect();
+    write(&mut running.instance, 0, &crowd);
+    assert!(matches!(running.instance.infer(1), Err(CallError::Model { status: 1 })));
 }
 
 #[test]
