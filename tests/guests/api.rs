@@ -9,23 +9,28 @@ use crate::sandbox::root;
 
 #[test]
 fn the_listing_of_the_sdk_is_true() {
-    let path = root().join("guest-sdk/api.md");
-    let expected = format!(
-        "# What dunlin-guest offers\n\nGenerated from the sources: \
-         `DUNLIN_UPDATE=1 cargo test -p dunlin --test guests api`.\n\n\
-         ## Rust\n\n```rust\n{}```\n\n## C\n\n```c\n{}```\n",
-        rust(),
-        c()
+    hold(
+        "guest-sdk/api.md",
+        "dunlin-guest",
+        &format!("## Rust\n\n```rust\n{}```\n\n## C\n\n```c\n{}```\n", rust(), c()),
     );
+}
+
+#[test]
+fn the_listing_of_the_blocks_is_true() {
+    hold("guest-sdk/blocks/api.md", "dunlin-blocks", &blocks());
+}
+
+/// Holds a listing to what was read from the sources, or writes it anew.
+fn hold(path: &str, what: &str, listing: &str) {
+    let update = "DUNLIN_UPDATE=1 cargo test -p dunlin --test guests api";
+    let expected = format!("# What {what} offers\n\nGenerated from the sources: `{update}`.\n\n{listing}");
+    let file = root().join(path);
     if std::env::var_os("DUNLIN_UPDATE").is_some() {
-        std::fs::write(&path, &expected).unwrap();
+        std::fs::write(&file, &expected).unwrap();
     }
-    let actual = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        actual == expected,
-        "the SDK offers something else than guest-sdk/api.md says; if that is meant: \
-         DUNLIN_UPDATE=1 cargo test -p dunlin --test guests api"
-    );
+    let actual = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(actual == expected, "{what} offers something else than {path} says; if that is meant: {update}");
 }
 
 fn source(name: &str) -> String {
@@ -34,8 +39,13 @@ fn source(name: &str) -> String {
 
 /// On one line, up to the body.
 fn signature(text: &str) -> String {
-    let end = text.find([';', '{']).unwrap_or(text.len());
-    text[..end].split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(", )", ")")
+    let mut depth = 0;
+    let end = text.find(|c| {
+        depth += i32::from(matches!(c, '(' | '[')) - i32::from(matches!(c, ')' | ']'));
+        depth == 0 && matches!(c, ';' | '{')
+    });
+    let text = &text[..end.unwrap_or(text.len())];
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(", )", ")")
 }
 
 fn rust() -> String {
@@ -121,4 +131,51 @@ fn c() -> String {
     }
     assert!(listing.lines().count() > 15, "what dunlin.h declares was not found");
     listing
+}
+
+/// Every public module of the blocks, with the files below it: items, and methods under their types.
+fn blocks() -> String {
+    let mut listing = String::new();
+    let lib = source("blocks/src/lib.rs");
+    for module in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
+        let module = module.trim_end_matches(';');
+        let own = format!("blocks/src/{module}.rs");
+        let mut files = vec![own.clone()];
+        for line in source(&own).lines().filter_map(|line| line.strip_prefix("pub use ")) {
+            let (file, _) = line.split_once("::").unwrap();
+            files.push(format!("blocks/src/{module}/{file}.rs"));
+        }
+        writeln!(listing, "## {module}\n\n```rust").unwrap();
+        files.iter().for_each(|file| items(&source(file), &mut listing));
+        listing.push_str("```\n\n");
+    }
+    assert!(listing.matches("## ").count() >= 10, "the blocks were not found");
+    listing.trim_end().to_string() + "\n"
+}
+
+/// What a file declares for others, in its order.
+fn items(text: &str, listing: &mut String) {
+    let (text, _) = text.split_once("\n#[cfg(test)]").unwrap_or((text, ""));
+    let mut header = None;
+    for (at, _) in text.match_indices('\n') {
+        let rest = &text[at + 1..];
+        let line = rest.lines().next().unwrap_or_default();
+        if line.starts_with("impl") {
+            header = Some(signature(rest));
+            if line.contains(" for ") {
+                writeln!(listing, "{}", signature(rest)).unwrap();
+            }
+        }
+        let declares = line.trim_start().strip_prefix("pub ");
+        if declares.is_some_and(|item| !item.starts_with("use ") && !item.starts_with("mod ")) {
+            if line.starts_with("    ") {
+                header.take().into_iter().for_each(|header| writeln!(listing, "{header}").unwrap());
+                listing.push_str("    ");
+            }
+            // A field of a struct has a line of its own, and no end but a comma.
+            let item =
+                line.strip_suffix(',').map_or_else(|| signature(rest), |field| field.trim().to_string());
+            writeln!(listing, "{item}").unwrap();
+        }
+    }
 }

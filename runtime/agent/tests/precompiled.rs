@@ -4,38 +4,17 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use dunlin_agent::api::{ApiBounds, Patience, listen_tcp};
 use dunlin_agent::data::DataError;
-use dunlin_agent::worker::{CompileBounds, Loadable, Prepare, Program, Settings, Worker};
+use dunlin_agent::worker::{Loadable, Prepare, Worker};
 use dunlin_core::VerifiedArtifact;
 use dunlin_core::code::Coded as _;
 use dunlin_core::golden::{Golden, GoldenVector};
 use dunlin_core::precompiled::Head;
 use dunlin_sandbox::{Admission, AdmittedModel, Limits, Target, WASMTIME_VERSION, admit, precompile};
-use support::{POLICY, card, get, module, release};
-
-async fn device() -> (Worker, SocketAddr) {
-    let tcp = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = tcp.local_addr().unwrap();
-    let settings = Settings {
-        program: Program::at(env!("CARGO_BIN_EXE_dunlind"), &[]),
-        policy: POLICY,
-        compile: CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(60) },
-        api: ApiBounds {
-            max_connections: 16,
-            max_body_bytes: 1 << 20,
-            token: None,
-            patience: Patience::DEFAULT,
-        },
-        tcp: Some(tcp),
-        unix: None,
-        require_isolation: true,
-    };
-    (Worker::start(settings).await.unwrap().0, address)
-}
+use support::device::Device;
+use support::{card, get, module, release};
 
 /// The module as its release's limits admit it.
 fn admitted(prepare: &Prepare) -> AdmittedModel {
@@ -80,7 +59,7 @@ async fn load(worker: &Worker, prepare: Prepare) -> Result<u32, DataError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_variant_is_proven_and_serves() {
-    let (worker, address) = device().await;
+    let Device { worker, address, .. } = Device::start().await;
     assert_eq!(load(&worker, with_variant(|_| (), 2.0)).await.unwrap(), 1);
     let answer = tokio::task::spawn_blocking(move || get(address, "/v2/models/adder/ready")).await.unwrap();
     assert_eq!(answer.status, 200);
@@ -88,14 +67,14 @@ async fn a_variant_is_proven_and_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_variant_with_a_wrong_answer_does_not_serve() {
-    let (worker, _) = device().await;
+    let Device { worker, .. } = Device::start().await;
     let error = load(&worker, with_variant(|_| (), 7.0)).await.unwrap_err();
     assert_eq!(error.code().id, "golden-mismatch", "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_variant_of_something_else_is_refused_before_it_is_loaded() {
-    let (worker, _) = device().await;
+    let Device { worker, .. } = Device::start().await;
     type Change = (fn(&mut Head), &'static str);
     let changes: [Change; 4] = [
         (|head| head.artifact = dunlin_core::Digest::of(b"other"), "made from the module"),
