@@ -136,11 +136,9 @@ impl<T, S> Taker<T, S> {
     pub(super) fn next(&self) -> Option<(T, Lent<T, S>)> {
         let mut state = self.0.lock();
         loop {
-            if !state.waiting.is_empty()
-                && let Some(server) = state.free.pop()
-            {
-                let lent = Lent { of: self.0.clone(), server };
-                return Some((state.waiting.pop_front()?, lent));
+            let ready = !state.waiting.is_empty() && !state.free.is_empty();
+            if ready && let (Some(item), Some(server)) = (state.waiting.pop_front(), state.free.pop()) {
+                return Some((item, Lent { of: self.0.clone(), server }));
             }
             if state.waiting.is_empty() && state.closed {
                 return None;
@@ -196,9 +194,12 @@ impl<T, S> Drop for Lent<T, S> {
             return self.of.came.notify_all();
         }
         state.free.push(self.server.clone());
-        let wanted = !state.waiting.is_empty();
+        let (wanted, closed) = (!state.waiting.is_empty(), state.closed);
         drop(state);
-        if wanted {
+        // In a closed queue, takers may be waiting for a server alone: the last item went to one of them.
+        if closed {
+            self.of.came.notify_all();
+        } else if wanted {
             self.of.came.notify_one();
         }
     }
@@ -287,6 +288,29 @@ mod tests {
         queue.give(5).unwrap();
         drop(lent);
         assert_eq!(thread.join().unwrap(), Some(5));
+    }
+
+    #[test]
+    fn takers_that_wait_for_a_server_end_with_a_closed_queue() {
+        let (queue, takers) = queue(8, 2);
+        let both = [queue.lend().unwrap(), queue.lend().unwrap()];
+        queue.give(5).unwrap();
+        let (ended, ends) = std::sync::mpsc::channel();
+        for taker in takers {
+            let ended = ended.clone();
+            std::thread::spawn(move || {
+                while taker.next().is_some() {}
+                ended.send(()).unwrap();
+            });
+        }
+        // Long enough for both to wait for a server; they do not have to.
+        std::thread::sleep(Duration::from_millis(50));
+        queue.close();
+        std::thread::sleep(Duration::from_millis(50));
+        drop(both);
+        for _ in 0..2 {
+            ends.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
     }
 
     #[test]
