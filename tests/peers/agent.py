@@ -2,7 +2,6 @@
 served. Needs nothing but Python.
 
     python tests/peers/agent.py --dunlin target/debug/dunlin --agent target/small/dunlind --precompile x86_64-linux
-    python tests/peers/agent.py --dunlin target/debug/dunlin --agent "qemu-aarch64-static dunlind-aarch64"
 
 With --precompile the agent is one without a compiler: the release carries machine code that the role
 `precompiled` signs, and the device demands every layer of isolation. Without, the agent compiles.
@@ -12,7 +11,6 @@ import argparse
 import json
 import pathlib
 import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,19 +18,34 @@ import time
 import urllib.error
 import urllib.request
 
-DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples/digits"
+from world import DIGITS, free_port
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Operator:
+    """The operator's binary, and a broker that it runs for as long as this lasts; `url` is the broker's."""
+
+    def __init__(self, dunlin):
+        self.dunlin = dunlin
+
+    def __enter__(self):
+        self.broker = subprocess.Popen([self.dunlin, "broker", "--listen", "127.0.0.1:0"],
+                                       stdout=subprocess.PIPE, text=True)
+        self.url = self.broker.stdout.readline().strip().removeprefix("listening on ")
+        return self
+
+    def __exit__(self, *_):
+        self.broker.terminate()
+        self.broker.wait()
+
+    def run(self, *words):
+        command = [self.dunlin, *map(str, words)]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def fleet(run, folder, url, api, precompile):
+def fleet(operator, folder, api, precompile):
     """A fleet with one device and a release of the digits for it; gives the device's configuration."""
-    home, wasm, device = f"{folder}/fleet", f"{folder}/digits.wasm", f"{folder}/device"
-    at = ["--fleet", home, "--broker", url]
+    run, home, wasm, device = operator.run, f"{folder}/fleet", f"{folder}/digits.wasm", f"{folder}/device"
+    at = ["--fleet", home, "--broker", operator.url]
     run("init", home, "--fleet", "one", "--no-passphrase")
     variant = []
     if precompile:
@@ -91,17 +104,10 @@ def main():
     parser.add_argument("--within-s", type=int, default=60)
     arguments = parser.parse_args()
 
-    def run(*words):
-        return subprocess.run([arguments.dunlin, *map(str, words)], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    with tempfile.TemporaryDirectory() as folder:
-        api, log = f"127.0.0.1:{free_port()}", pathlib.Path(folder) / "agent.log"
-        broker = subprocess.Popen([arguments.dunlin, "broker", "--listen", "127.0.0.1:0"],
-                                  stdout=subprocess.PIPE, text=True)
-        agent = None
+    with tempfile.TemporaryDirectory() as folder, Operator(arguments.dunlin) as operator:
+        api, log, agent = f"127.0.0.1:{free_port()}", pathlib.Path(folder) / "agent.log", None
         try:
-            url = broker.stdout.readline().strip().removeprefix("listening on ")
-            config = fleet(run, folder, url, api, arguments.precompile)
+            config = fleet(operator, folder, api, arguments.precompile)
             with log.open("w") as file:
                 agent = subprocess.Popen([*shlex.split(arguments.agent), "--config", str(config)], stderr=file)
             probabilities = infer(api, arguments.within_s)
@@ -115,10 +121,9 @@ def main():
             print(log.read_text() if log.exists() else "the agent was not started", file=sys.stderr)
             raise
         finally:
-            for process in (agent, broker):
-                if process:
-                    process.terminate()
-                    process.wait()
+            if agent:
+                agent.terminate()
+                agent.wait()
 
 
 if __name__ == "__main__":

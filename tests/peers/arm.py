@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-from agent import fleet
+from agent import Operator, fleet
 
 # The machine's own address of the host, by qemu's rules.
 HOST = "10.0.2.2"
@@ -89,31 +89,21 @@ def main():
     parser.add_argument("--within-s", type=int, default=300)
     arguments = parser.parse_args()
 
-    def run(*words):
-        return subprocess.run([arguments.dunlin, *map(str, words)], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    with tempfile.TemporaryDirectory() as home:
-        folder = pathlib.Path(home)
-        broker = subprocess.Popen([arguments.dunlin, "broker", "--listen", "127.0.0.1:0"],
-                                  stdout=subprocess.PIPE, text=True)
-        try:
-            url = broker.stdout.readline().strip().removeprefix("listening on ")
-            config = fleet(run, home, url, API, arguments.precompile)
-            text = config.read_text().replace("127.0.0.1:" + url.rsplit(":", 1)[1], HOST + ":" + url.rsplit(":", 1)[1])
-            if "require_isolation" not in text:
-                text += "\n[worker]\nrequire_isolation = true\n"
-            config.write_text(text)
-            packed = image(folder, arguments.root, arguments.agent, config.parent)
-            kernel = next(arguments.root.rglob("boot/vmlinuz-*"))
-            machine = [*MACHINES[arguments.machine], "-m", "512", "-nographic", "-no-reboot",
-                       "-kernel", kernel, "-initrd", packed, "-append", "console=ttyAMA0 panic=-1 quiet",
-                       "-netdev", "user,id=net,restrict=off", "-device", "virtio-net-device,netdev=net"]
-            command = ["timeout", str(arguments.within_s), *map(str, machine)]
-            said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                  errors="replace").stdout
-        finally:
-            broker.terminate()
-            broker.wait()
+    with tempfile.TemporaryDirectory() as home, Operator(arguments.dunlin) as operator:
+        config = fleet(operator, home, API, arguments.precompile)
+        port = operator.url.rsplit(":", 1)[1]
+        text = config.read_text().replace(f"127.0.0.1:{port}", f"{HOST}:{port}")
+        if "require_isolation" not in text:
+            text += "\n[worker]\nrequire_isolation = true\n"
+        config.write_text(text)
+        packed = image(pathlib.Path(home), arguments.root, arguments.agent, config.parent)
+        kernel = next(arguments.root.rglob("boot/vmlinuz-*"))
+        machine = [*MACHINES[arguments.machine], "-m", "512", "-nographic", "-no-reboot",
+                   "-kernel", kernel, "-initrd", packed, "-append", "console=ttyAMA0 panic=-1 quiet",
+                   "-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"]
+        command = ["timeout", str(arguments.within_s), *map(str, machine)]
+        said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                              errors="replace").stdout
     answer = re.search(r"ANSWER (\{.*\})", said)
     if not answer:
         sys.exit(said + "\nno inference")
