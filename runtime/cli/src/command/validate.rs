@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-/// Calls with zeros. A status of the model's own says that it does not take zeros, and nothing against it.
+/// What came of calls with zeros.
 struct Tried {
     took: Duration,
     memory_bytes: u64,
@@ -59,6 +59,7 @@ struct Tried {
     refused: Option<String>,
 }
 
+/// Calls with zeros. A status of the model's own says that it does not take zeros, and nothing against it.
 fn try_zeros(runner: &mut Runner) -> Outcome<Tried> {
     let mut instance = runner.model().instantiate()?;
     let started = Instant::now();
