@@ -29,6 +29,12 @@ const FLAGS: &str = "-O2 -mbulk-memory -ffreestanding -nostdlib -Wl,--no-entry -
 
 /// `dunlin validate` on the model: its exit code, and all that it says.
 fn validate(source: &str, flags: &str) -> Option<(i32, String)> {
+    let folder = built(source, flags)?;
+    Some(validated(&folder.path().join("model.wasm"), &[]))
+}
+
+/// A folder with `model.wasm`, where there is a compiler.
+fn built(source: &str, flags: &str) -> Option<tempfile::TempDir> {
     if !has("clang", "apt-get install clang lld") {
         return None;
     }
@@ -43,11 +49,12 @@ fn validate(source: &str, flags: &str) -> Option<(i32, String)> {
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    Some(validated(&folder.path().join("model.wasm")))
+    Some(folder)
 }
 
-fn validated(module: &Path) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_dunlin")).arg("validate").arg(module).output().unwrap();
+fn validated(module: &Path, options: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let output = command.arg("validate").arg(module).args(options).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     // A table wraps its words.
     let said = String::from_utf8_lossy(&said).replace('│', " ");
@@ -137,7 +144,7 @@ fn std_and_wasi_are_told_from_their_imports() {
         let wasm = wat::parse_str(format!("(module (import \"{module}\" \"{name}\" (func)))")).unwrap();
         let path = folder.path().join("m.wasm");
         std::fs::write(&path, wasm).unwrap();
-        let (code, said) = validated(&path);
+        let (code, said) = validated(&path, &[]);
         check(code, &said, 3, &["module-import-foreign", module, name, part]);
     }
 }
@@ -147,7 +154,7 @@ fn code_that_starts_on_its_own_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wasm");
     std::fs::write(&path, wat::parse_str("(module (func $construct) (start $construct))").unwrap()).unwrap();
-    let (code, said) = validated(&path);
+    let (code, said) = validated(&path, &[]);
     check(code, &said, 3, &["would start on its own in function 0 (\"construct\")", "_initialize"]);
 }
 
@@ -237,35 +244,11 @@ fn state_that_does_not_fit_the_device_is_told_with_both_numbers() {
     let source =
         MODEL.replace("static DUNLIN_REGION float x", "char history[300000]; static DUNLIN_REGION float x");
     let source = source.replace("return DUNLIN_OK", "history[n] = 1; return DUNLIN_OK");
-    if !has("clang", "apt-get install clang lld") {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (model, device) = (folder.path().join("model.wasm"), folder.path().join("agent.toml"));
-    std::fs::write(folder.path().join("model.c"), source).unwrap();
+    let Some(folder) = built(&source, FLAGS) else { return };
+    let device = folder.path().join("agent.toml");
     let config = "fleet = \"f\"\ndevice = \"d\"\n[broker]\nurl = \"mqtt://localhost\"\n[limits]\nmemory_bytes = 131072\n";
     std::fs::write(&device, config).unwrap();
-    let built = Command::new("clang")
-        .current_dir(folder.path())
-        .args(["--target=wasm32", "-std=c11", "-Wno-everything", "-I"])
-        .arg(root().join("guest-sdk/c"))
-        .args(FLAGS.split_whitespace())
-        .args(["-o", "model.wasm", "model.c"])
-        .status()
-        .unwrap();
-    assert!(built.success());
-    let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-        .arg("validate")
-        .arg(&model)
-        .arg("--limits")
-        .arg(&device)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check(
-        output.status.code().unwrap(),
-        &said,
-        3,
-        &["memory starts with 327680 bytes", "the limit is 131072"],
-    );
+    let options = ["--limits", device.to_str().unwrap()];
+    let (code, said) = validated(&folder.path().join("model.wasm"), &options);
+    check(code, &said, 3, &["memory starts with 327680 bytes", "the limit is 131072"]);
 }
