@@ -5,7 +5,9 @@
 
 mod agree;
 mod builder;
+mod cases;
 mod choices;
+mod conformance;
 mod corpus;
 mod differential;
 mod evaluator;
