@@ -137,7 +137,7 @@ impl Pool {
                 count += 1;
             }
             if count == 0 || count > MAX_PLACES {
-                return Err(Refusal::malformed(format!("its window does not fit into {shape}")));
+                return Err(Refusal::shapes(format!("its window does not fit into {shape}")));
             }
             window.after = window.read_behind(*extent, count);
             outputs.push(count);
