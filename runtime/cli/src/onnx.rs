@@ -129,7 +129,8 @@ mod tests {
         std::os::unix::fs::symlink("..", inner.join("up")).unwrap();
         std::os::unix::fs::symlink("m.onnx.data", inner.join("within")).unwrap();
         let absolute = outer.path().join("secret");
-        for location in ["../secret", "parts/../../secret", "", "link", "up/secret", absolute.to_str().unwrap()]
+        for location in
+            ["../secret", "parts/../../secret", "", "link", "up/secret", absolute.to_str().unwrap()]
         {
             let error = beside.read(location, 0, 1).unwrap_err();
             assert!(error.contains("folder of the model"), "{location}: {error}");

@@ -50,13 +50,12 @@ fn bring(
         entry.map(|entry| entry.value().to_string())
     };
     let file = property("location").unwrap_or_default();
-    let wrong = |reason: String| CompileError::ExternalData {
-        tensor: name.to_string(),
-        file: file.clone(),
-        reason,
-    };
+    let wrong =
+        |reason: String| CompileError::ExternalData { tensor: name.to_string(), file: file.clone(), reason };
     if file.is_empty() {
-        return Err(CompileError::Malformed(format!("tensor {name:?} is in another file, and none is named")));
+        return Err(CompileError::Malformed(format!(
+            "tensor {name:?} is in another file, and none is named"
+        )));
     }
     let number = |key: &str| match property(key) {
         None => Ok(None),

@@ -356,7 +356,8 @@ impl<'a> Importer<'a> {
             };
             let (dtype, shape) = (self.graph.value(value).dtype, self.graph.value(value).shape.clone());
             if shape.batch.is_some_and(|batch| batch != 0) || shape.joined[0] > 0 {
-                let what = format!("the output {name:?} has the shape {shape}, whose batch axis is not the first");
+                let what =
+                    format!("the output {name:?} has the shape {shape}, whose batch axis is not the first");
                 let remedy = "transpose it in the model, or fix the batch: `--input NAME=1,...`";
                 return Err(CompileError::Form { what, remedy });
             }

@@ -102,7 +102,9 @@ impl Kind {
             (Kind::Graph, 11..=13) | (Kind::Function, 12) => Message(Kind::Value),
             (Kind::Graph, 14) => Message(Kind::Annotation),
             (Kind::Graph, 16) => Message(Kind::Small),
-            (Kind::Node, 1 | 2) | (Kind::Function, 4..=6) | (Kind::Attribute, 9) | (Kind::Tensor, 6) => Strings,
+            (Kind::Node, 1 | 2) | (Kind::Function, 4..=6) | (Kind::Attribute, 9) | (Kind::Tensor, 6) => {
+                Strings
+            }
             (Kind::Node, 5) | (Kind::Function, 11) => Message(Kind::Attribute),
             (Kind::Node, 9) | (Kind::Value, 4) => Message(Kind::Small),
             (Kind::Node, 10) => Message(Kind::NodeDevice),

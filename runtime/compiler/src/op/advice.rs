@@ -6,20 +6,29 @@ const QUANTIZED: &str = "compile the float32 model that was quantized; `--weight
 const DYNAMIC: &str = "export it with fixed shapes, so that the exporter unrolls it, or fold it with \
                        `python -m onnxsim model.onnx simple.onnx`";
 /// Results whose size depends on data.
-const BEHIND: &str = "end the model before it with `onnx.utils.extract_model`, and do the rest in the application";
+const BEHIND: &str =
+    "end the model before it with `onnx.utils.extract_model`, and do the rest in the application";
 /// Work on text.
-const BEFORE: &str = "begin the model behind it with `onnx.utils.extract_model`, and do the rest in the application";
+const BEFORE: &str =
+    "begin the model behind it with `onnx.utils.extract_model`, and do the rest in the application";
 
 /// What to do about an operator of ONNX's own domain that is not in the table.
 pub(super) fn for_operator(name: &str) -> &'static str {
     match name {
-        "ConvInteger" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearConv"
-        | "QLinearMatMul" | "QuantizeLinear" => QUANTIZED,
+        "ConvInteger"
+        | "DequantizeLinear"
+        | "DynamicQuantizeLinear"
+        | "MatMulInteger"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "QuantizeLinear" => QUANTIZED,
         "ConcatFromSequence" | "If" | "Loop" | "Optional" | "OptionalGetElement" | "OptionalHasElement"
         | "ReverseSequence" | "Scan" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty"
-        | "SequenceErase" | "SequenceInsert" | "SequenceLength" | "SequenceMap" | "SplitToSequence" => DYNAMIC,
-        "Compress" | "ImageDecoder" | "MaxRoiPool" | "NonMaxSuppression" | "NonZero" | "RoiAlign" | "TopK"
-        | "Unique" => BEHIND,
+        | "SequenceErase" | "SequenceInsert" | "SequenceLength" | "SequenceMap" | "SplitToSequence" => {
+            DYNAMIC
+        }
+        "Compress" | "ImageDecoder" | "MaxRoiPool" | "NonMaxSuppression" | "NonZero" | "RoiAlign"
+        | "TopK" | "Unique" => BEHIND,
         "RegexFullMatch" | "StringConcat" | "StringNormalizer" | "StringSplit" | "TfIdfVectorizer" => BEFORE,
         "Bernoulli" | "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform"
         | "RandomUniformLike" => "export the model for inference: `model.eval()`",

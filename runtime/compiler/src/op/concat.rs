@@ -16,8 +16,11 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
 /// The parts along ONNX's axis `axis`.
 pub(super) fn concat(call: &mut Call<'_>, parts: &[ValueId], axis: i64) -> Result<ValueId, Refusal> {
     let parts = batched_alike(call, parts)?;
-    let Some(first) = parts.first() else { return Err(Refusal::malformed("it has no operands")) };
-    let shape = call.shape(*first);
+    let batched = parts.iter().find(|part| call.shape(**part).is_batched());
+    let Some(part) = batched.or(parts.first()) else {
+        return Err(Refusal::malformed("it has no operands"));
+    };
+    let shape = call.shape(*part);
     let place = call.sample_axis(&shape, axis, "joins tensors along")?;
     join(call, &parts, place)
 }

@@ -91,8 +91,7 @@ pub(super) fn tile(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     for (extent, times) in shape.sample.iter().zip(&repeats) {
         let times =
             u32::try_from(*times).map_err(|_| Refusal::malformed(format!("it repeats {times} times")))?;
-        let product =
-            extent.checked_mul(times).ok_or_else(|| Refusal::too_large("its result"))?;
+        let product = extent.checked_mul(times).ok_or_else(|| Refusal::too_large("its result"))?;
         apart.extend([1, *extent]);
         repeated.extend([times, *extent]);
         whole.push(product);

@@ -129,9 +129,9 @@ fn resolve(wanted: &[i64], elements: u64) -> Result<Vec<u32>, Refusal> {
     if let Some(free) = wanted.iter().position(|extent| *extent == -1) {
         let known = Shape::fixed(extents.clone()).elements();
         let rest = elements.checked_div(known).filter(|rest| rest.checked_mul(known) == Some(elements));
-        extents[free] = rest.and_then(|rest| u32::try_from(rest).ok()).ok_or_else(|| {
-            Refusal::shapes(format!("{elements} elements do not divide into {wanted:?}"))
-        })?;
+        extents[free] = rest
+            .and_then(|rest| u32::try_from(rest).ok())
+            .ok_or_else(|| Refusal::shapes(format!("{elements} elements do not divide into {wanted:?}")))?;
     }
     Ok(extents)
 }

@@ -4,11 +4,15 @@
 #![allow(unreachable_pub)]
 
 mod agree;
+mod attention;
+mod bounds;
 mod builder;
 mod choices;
 mod corpus;
 mod differential;
 mod evaluator;
+mod external;
+mod forms;
 mod graphs;
 mod indices;
 mod math;
