@@ -13,6 +13,10 @@ const MAX_PLACES: f32 = (1 << 22) as f32;
 /// Axes that are mixed, at most: every one doubles what is read.
 const MAX_MIXED: usize = 3;
 
+/// As near to the middle between two elements a place is in the middle: scales such as 2/7 are not exact in
+/// float32. onnxruntime has the same bound.
+const HALF: f32 = 1e-6;
+
 /// What one axis is resized by. The arithmetic is float32, as in onnxruntime and in the exporters: in another
 /// precision a length, or which element is nearest, comes out differently.
 #[derive(Clone, Copy, Debug)]
@@ -247,9 +251,10 @@ fn sizes(
 impl Rounding {
     /// The element nearest to a place; it may lie outside.
     fn nearest(self, place: f32, scale: f32) -> f32 {
+        let half = (place.fract() - 0.5).abs() <= HALF;
         match self {
-            // Halves away from zero: down only below it, where the first element is the nearest anyway.
-            Rounding::RoundPreferFloor if place.fract() == 0.5 => place.floor(),
+            Rounding::RoundPreferFloor if half => place.floor(),
+            Rounding::RoundPreferCeil if half => place.ceil(),
             Rounding::RoundPreferFloor | Rounding::RoundPreferCeil => place.round(),
             Rounding::UpWhereShorter if scale < 1.0 => place.ceil(),
             Rounding::Floor | Rounding::UpWhereShorter => place.floor(),

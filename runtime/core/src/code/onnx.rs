@@ -18,7 +18,7 @@ super::codes! {
         "The message says what it is and how to export the model without it.";
     DECLARED_SHAPE = "onnx-declared-shape", Refused,
         "The nodes of a model make a tensor of another shape than the file declares, so one of them is wrong.",
-        "Export the model again, or, if the nodes are right, run `onnx.shape_inference.infer_shapes` on it without its old shapes.";
+        "Export the model again; if the nodes are right, take the wrong shape out of the file, or write a name in its place.";
     UNSUPPORTED_DTYPE = "onnx-unsupported-dtype", Refused,
         "A tensor has an element type that the compiler does not support in this place.",
         "Export the model in float32; integers may appear in constants and shapes.";
