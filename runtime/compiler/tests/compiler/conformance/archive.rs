@@ -72,7 +72,9 @@ impl Case {
                 Some(("input", name)) => drop(self.inputs.insert(name.to_string(), tensor)),
                 Some(("constant", name)) => drop(self.constants.insert(name.to_string(), tensor)),
                 Some(("output", name)) => drop(self.outputs.insert(name.to_string(), tensor)),
-                Some(("tolerance", key)) => drop(self.tolerances.insert(key.to_string(), number(&name, &tensor)?)),
+                Some(("tolerance", key)) => {
+                    drop(self.tolerances.insert(key.to_string(), number(&name, &tensor)?))
+                }
                 None if name == "rtol" => self.each.get_or_insert_default().0 = number(&name, &tensor)?,
                 None if name == "atol" => self.each.get_or_insert_default().1 = number(&name, &tensor)?,
                 _ => {
