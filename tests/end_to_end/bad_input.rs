@@ -45,6 +45,116 @@ fn an_unsupported_operator_is_named_with_its_node() {
     assert!(message.contains("Haramax"), "{message}");
 }
 
+/// Every occurrence of some bytes replaced by as many others, so that the protobuf stays whole.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<usize> =
+        (0..=bytes.len() - from.len()).filter(|place| bytes[*place..].starts_with(from.as_bytes())).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+/// What a terminal would obey, but for the line breaks between the lines themselves.
+fn commands(text: &[u8]) -> Vec<char> {
+    let text = String::from_utf8_lossy(text);
+    text.chars().filter(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c)).collect()
+}
+
+#[test]
+fn names_from_a_file_command_no_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let digits = std::fs::read(digits("digits.onnx")).unwrap();
+    let operator = replaced(&digits, "Softmax", "\u{1b}]0;xy\u{7}");
+    std::fs::write(path("operator.onnx"), operator).unwrap();
+    let compile = ["compile", &path("operator.onnx"), "-o", &path("operator.wasm")];
+    let message = refused(&compile, 3, "onnx-unsupported-operator");
+    assert!(message.contains(r"\u{1b}]0;xy\u{7}"), "{message}");
+    assert!(commands(message.as_bytes()).is_empty(), "{message:?}");
+
+    let name = "\n\u{1b}[2J\u{9b}\u{202e}evil";
+    std::fs::write(path("node.onnx"), replaced(&digits, "hidden_1_dense", name)).unwrap();
+    let wasm = path("node.wasm");
+    for arguments in [
+        &["compile", &path("node.onnx"), "-o", &wasm, "--explain"][..],
+        &["compile", &path("node.onnx"), "-o", &wasm, "--json"],
+        &["inspect", &wasm],
+        &["inspect", &wasm, "--json"],
+        &["bench", &wasm, "--profile"],
+    ] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(commands(&output.stdout).is_empty(), "{arguments:?}: {shown:?}");
+        assert!(shown.contains("evil") && !shown.contains("\u{202e}"), "{arguments:?}: {shown:?}");
+        if arguments.contains(&"--json") {
+            let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            let layers = json["layers"].as_array().unwrap();
+            assert!(layers.iter().any(|layer| layer["node"].as_str().unwrap().contains(name)), "{json}");
+        }
+    }
+}
+
+#[test]
+fn weights_beside_a_model_are_read_from_its_folder_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("model");
+    std::fs::create_dir(&inner).unwrap();
+    let path = |name: &str| inner.join(name).display().to_string();
+    // x [n, 2] times w [2, 1], which is in another file: ModelProto in protobuf, by hand.
+    let model = |location: &str| {
+        let field = |tag: u8, content: &[u8]| {
+            let length = u16::try_from(content.len()).unwrap();
+            let length = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+            [&[tag << 3 | 2][..], &length, content].concat()
+        };
+        let entry = |key: &str, value: &str| {
+            field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat())
+        };
+        let dims = [1, 2].map(|extent| field(1, &if extent == 1 { field(2, b"n") } else { vec![8, extent] }));
+        let input = [field(1, b"x"), field(2, &field(1, &[vec![8, 1], field(2, &dims.concat())].concat()))];
+        let w = [
+            &[8, 2, 8, 1, 16, 1][..],
+            &field(8, b"w"),
+            &entry("location", location),
+            &entry("offset", "4"),
+            &entry("length", "8"),
+            &[14 << 3, 1],
+        ];
+        let node = [field(1, b"x"), field(1, b"w"), field(2, b"y"), field(4, b"MatMul")];
+        let graph = [
+            field(1, &node.concat()),
+            field(5, &w.concat()),
+            field(11, &input.concat()),
+            field(12, &field(1, b"y")),
+        ];
+        [&[8, 8][..], &field(8, &[16, 17]), &field(7, &graph.concat())].concat()
+    };
+    let compile = ["compile", &path("m.onnx"), "-o", &path("m.wasm")];
+    let data: Vec<u8> = [0.0f32, 1.5, -2.5].iter().flat_map(|number| number.to_le_bytes()).collect();
+    std::fs::write(path("m.onnx.data"), &data).unwrap();
+    std::fs::write(folder.path().join("outside"), &data).unwrap();
+    std::os::unix::fs::symlink("../outside", path("link")).unwrap();
+    std::fs::write(path("m.onnx"), model("m.onnx.data")).unwrap();
+    ok(&compile);
+    let wasm = std::fs::read(path("m.wasm")).unwrap();
+    let has = |number: f32| wasm.windows(4).any(|window| window == number.to_le_bytes());
+    assert!(has(1.5) && has(-2.5), "the weights are in the module");
+    let outside = folder.path().join("outside").display().to_string();
+    for location in ["../outside", "link", "none", &outside] {
+        std::fs::write(path("m.onnx"), model(location)).unwrap();
+        let message = refused(&compile, 3, "onnx-external-data");
+        assert!(message.contains("\"w\"") && message.contains(&format!("{location:?}")), "{message}");
+    }
+    std::fs::write(path("m.onnx.data"), &data[..11]).unwrap();
+    std::fs::write(path("m.onnx"), model("m.onnx.data")).unwrap();
+    assert!(refused(&compile, 3, "onnx-external-data").contains("11 bytes"));
+}
+
 #[test]
 fn no_broker_at_the_address_is_said_soon() {
     let world = World::new();

@@ -1,6 +1,6 @@
 """Compares dunlin's Resize with onnxruntime's, systematically over small extents.
 
-    python -m venv .venv && .venv/bin/pip install -r tests/peers/requirements.txt
+    python -m venv .venv && .venv/bin/pip install -r examples/digits/requirements.txt
     .venv/bin/python tests/peers/resize.py --dunlin target/debug/dunlin
 
 Every extent from 1 to 9, up and down to every extent from 1 to 9, by scales and by sizes, in every mode,

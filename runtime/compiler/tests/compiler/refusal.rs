@@ -193,7 +193,11 @@ fn shapes_that_do_not_go_together_are_refused() {
     assert_eq!(error.code().id, "onnx-unsupported-operator");
     assert!(error.to_string().contains("give shapes that fit"), "{error}");
     refused(&changed(|m| m.graph().initializer[0] = w(&[12], 12)), "onnx-malformed", &["no matrix"]);
-    refused(&changed(|m| m.graph().initializer[1] = f32_tensor("b", &[2], &[0.0; 2])), "onnx-malformed", &[]);
+    let bias = changed(|m| {
+        m.graph().initializer[1] = f32_tensor("b", &[2], &[0.0; 2]);
+        m.graph().input[0] = value_info("x", &[D::Fixed(2), D::Fixed(4)], DataType::Float);
+    });
+    refused(&bias, "onnx-malformed", &["\"g\"", "go together"]);
 }
 
 #[test]
