@@ -39,7 +39,8 @@ WAYS = ["inputs", "first", "floats", "constants"]
 
 def arrays(values):
     """As the runner reads them. A type that it does not know becomes an empty array: no model with it is compiled."""
-    return [value if isinstance(value, np.ndarray) and value.dtype in ELEMENT else np.zeros(0, np.uint8) for value in values]
+    known = lambda value: isinstance(value, np.ndarray | np.generic) and value.dtype in ELEMENT
+    return [np.asarray(value) if known(value) else np.zeros(0, np.uint8) for value in values]
 
 
 def fixed(model, inputs):
@@ -48,7 +49,7 @@ def fixed(model, inputs):
     copy.CopyFrom(model)
     for info, value in zip(copy.graph.input, inputs, strict=False):
         shape = info.type.tensor_type.shape
-        if info.type.HasField("tensor_type") and isinstance(value, np.ndarray) and len(shape.dim) == value.ndim:
+        if info.type.HasField("tensor_type") and isinstance(value, np.ndarray | np.generic) and len(shape.dim) == value.ndim:
             for dim, extent in zip(shape.dim, value.shape, strict=True):
                 dim.dim_value = extent
     return copy

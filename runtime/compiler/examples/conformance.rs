@@ -23,7 +23,8 @@ use conformance::{Case, Verdict};
 use dunlin_abi::Simd;
 use wasmtime::Engine;
 
-const USAGE: &str = "usage: conformance (FOLDER [--only NAME] | --stdin) [--simd relaxed|deterministic|none|all]";
+const USAGE: &str =
+    "usage: conformance (FOLDER [--only NAME] | --stdin) [--simd relaxed|deterministic|none|all]";
 
 /// What the command line says.
 struct Arguments {

@@ -48,8 +48,11 @@ class Builder:
     def __init__(self, rng, opset, rows):
         self.rng, self.opset = rng, opset
         self.rows = rows  # None: no symbolic batch
-        self.nodes, self.constants, self.inputs, self.values = [], [], [], []
+        self.nodes, self.constants, self.inputs = [], [], []
+        self.values = []  # what may be read
+        self.made = []  # the results of nodes
         self.names = 0
+        self.floats_only = False  # whether no other numbers are inputs
         self.not_finite = False  # whether NaN and infinities may occur
         self.refused = []  # (operator, reason): what onnxruntime did not take
 
@@ -83,7 +86,7 @@ class Builder:
         """Numbers of both signs with some zeros. `kind`: any, nonzero (at least 0.3 from 0), positive, halves."""
         dtype = np.dtype(dtype)
         if dtype == np.bool_:
-            return self.rng.random(shape) < 0.5
+            return np.asarray(self.rng.random(shape) < 0.5)
         if dtype.kind == "i":
             array = self.rng.integers(-9, 10, shape)
             if kind == "any" and self.chance(0.25):
@@ -118,6 +121,8 @@ class Builder:
 
     def input(self, shape, dtype=np.float32, kind="any"):
         """A new input; `shape` without the batch, which it gets where the graph has one."""
+        if self.floats_only and np.dtype(dtype) != np.float32:
+            raise NotPossible("floats only")
         shape = [int(extent) for extent in shape]
         if self.rows is not None:
             shape = [self.rows, *shape]
@@ -188,6 +193,13 @@ class Builder:
             shape = shape[1:]
         return self.input(shape, dtype, kind)
 
+    def hide(self, value):
+        """Nothing reads the tensor from now on but who holds it, and it is no output."""
+        for values in (self.values, self.made):
+            if value in values:
+                values.remove(value)
+        return value
+
     # --- nodes ---
 
     def node(self, operator, inputs, outputs=1, jumps=None, exact=None, **attributes):
@@ -211,6 +223,8 @@ class Builder:
             self.refused.append((operator, str(refusal)))
             raise NotPossible(str(refusal)) from None
         batched = any(value.batched for value in given)
+        if self.floats_only and any(found[name].dtype.kind == "i" for name in names) and operator not in ("Shape", "Size"):
+            raise NotPossible("floats only")
         all_exact = all(value.exact for value in given) and (exact if exact is not None else operator in EXACT)
         results = []
         for name in names:
@@ -230,6 +244,7 @@ class Builder:
             value.constant = constant or (not given)
             if not value.constant:
                 self.values.append(value)
+                self.made.append(value)
         return results[0] if outputs == 1 else results
 
     def axes_input(self, axes, since):
@@ -250,12 +265,12 @@ class Builder:
         read = {name for node in self.nodes for name in node.input}
         computed = {name for node in self.nodes for name in node.output}
         # Some consumers know floats only.
-        for value in [value for value in self.values if value.name in computed and value.name not in read]:
+        for value in [value for value in self.made if value.name not in read]:
             if not value.is_float and self.opset >= 9 and self.chance(0.5):
                 self.node("Cast", [value], to=TensorProto.FLOAT)
                 read.add(value.name)
         computed = {name for node in self.nodes for name in node.output}
-        made = [value for value in self.values if value.name in computed]
+        made = [value for value in self.made if value.name in computed]
         outputs = [value for value in made if value.name not in read]
         outputs += [value for value in made if value.name in read and self.chance(0.12)]
         if not outputs:

@@ -1,25 +1,23 @@
 """Makes a failing graph smaller while it fails in the same way.
 
-Tries, as long as one of them helps: fewer outputs, a node replaced by an input that holds its result, a node left out
+Tries, as long as one of them helps: the first tensor that is wrong as the only output, a node replaced by an input that holds its result, a node left out
 (its readers read one of its operands of the same shape), the batch made fixed, one row instead of several, an input made
 a constant, simpler numbers.
 """
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, utils  # noqa: F401
+from onnx import helper, numpy_helper
 
 from conformance import reference
-
-MOST_TRIES = 400
 
 
 class Reducer:
     """`verdict_of(model, inputs, outputs)` judges; the smallest model with the first verdict is kept."""
 
-    def __init__(self, model, inputs, verdict_of):
+    def __init__(self, model, inputs, verdict_of, most=400):
         self.verdict_of = verdict_of
-        self.tries = 0
+        self.tries, self.most = 0, most
         self.model, self.inputs = model, inputs
         self.outputs = reference.run(model.SerializeToString(), inputs)
         self.wanted = kind(verdict_of(model, inputs, self.outputs))
@@ -27,7 +25,7 @@ class Reducer:
     def attempt(self, model, inputs):
         """Takes the model if it fails in the same way."""
         self.tries += 1
-        if self.tries > MOST_TRIES:
+        if self.tries > self.most:
             return False
         clean(model)
         inputs = {value.name: inputs[value.name] for value in model.graph.input}
@@ -44,7 +42,7 @@ class Reducer:
         return True
 
     def reduce(self):
-        while self.tries <= MOST_TRIES and any([self.outputs_fewer(), self.cut_inputs(), self.leave_out(), self.rows(), self.fix_inputs(), self.numbers()]):
+        while self.tries <= self.most and any([self.earliest_output(), self.cut_inputs(), self.leave_out(), self.rows(), self.fix_inputs(), self.numbers()]):
             pass
         return self.model, self.inputs, self.outputs
 
@@ -53,17 +51,24 @@ class Reducer:
         model.CopyFrom(self.model)
         return model
 
-    def outputs_fewer(self):
-        helped = False
-        for name in [output.name for output in self.model.graph.output]:
-            if len(self.model.graph.output) == 1:
-                break
+    def earliest_output(self):
+        """The first tensor that is wrong becomes the only output."""
+        values = self.every_value()
+        rows = self.rows_of(self.model)
+        last = self.model.graph.output[0].name if len(self.model.graph.output) == 1 else None
+        for name in [name for node in self.model.graph.node for name in node.output if name]:
+            if name == last:
+                return False
+            array = values[name]
+            if array.dtype not in reference.ELEMENT or rows is not None and array.shape[:1] != (rows,):
+                continue
             model = self.copy()
-            keep = [output for output in model.graph.output if output.name != name]
             del model.graph.output[:]
-            model.graph.output.extend(keep)
-            helped |= self.attempt(model, self.inputs)
-        return helped
+            shape = ["N", *array.shape[1:]] if rows is not None else array.shape
+            model.graph.output.append(helper.make_tensor_value_info(name, reference.ELEMENT[array.dtype], shape))
+            if self.attempt(model, self.inputs):
+                return True
+        return False
 
     def every_value(self):
         """All numbers of the model, by name, with whether they have the batch."""

@@ -64,7 +64,8 @@ fn every_case_is_right() {
 
 #[test]
 fn wrong_numbers_are_told() {
-    let mut case = Case::read(&stems().into_iter().find(|stem| name(stem) == "resize_scales_3_5").unwrap()).unwrap();
+    let mut case =
+        Case::read(&stems().into_iter().find(|stem| name(stem) == "resize_scales_3_5").unwrap()).unwrap();
     let output = case.outputs.values_mut().next().unwrap();
     *output.bytes.last_mut().unwrap() ^= 0x40;
     let outcome = judge(&engine(), &case, Simd::Relaxed);

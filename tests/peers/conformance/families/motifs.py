@@ -9,9 +9,14 @@ from conformance.families.registry import add
 MOTIFS = []
 
 
-def motif(function):
-    MOTIFS.append(function)
-    return function
+def motif(weight=1):
+    """Registers a function, to be taken so many times as often as others."""
+
+    def register(function):
+        MOTIFS.extend([function] * weight)
+        return function
+
+    return register
 
 
 def layer(b, h):
@@ -59,7 +64,7 @@ def combine(b, x, y):
     return b.node(b.pick(["Add", "Add", "Mul", "Mul", "Sub"]), [x, y] if b.chance(0.5) else [y, x])
 
 
-@motif
+@motif(4)
 def residual_or_gate(b):
     """y = h (+ or *) act(f(h)), once or several times, with other readers of h by chance."""
     h = hidden(b)
@@ -75,7 +80,7 @@ def residual_or_gate(b):
     return act(b, h)
 
 
-@motif
+@motif()
 def squeeze_and_excite(b):
     """h * sigmoid(f(mean(h))): a gate that broadcasts."""
     h = hidden(b, b.pick([3, 4]))
@@ -86,7 +91,7 @@ def squeeze_and_excite(b):
     return b.node("Mul", [h, b.node("Sigmoid", [gate])])
 
 
-@motif
+@motif(2)
 def views_on_both_sides(b):
     """view(f(h)) + view(g(h)), with the same view on both sides or another one."""
     h = hidden(b)
@@ -117,7 +122,7 @@ def views_on_both_sides(b):
     return layer(b, y) if b.chance(0.4) else act(b, y)
 
 
-@motif
+@motif(4)
 def padded_on_extent_one(b):
     """A padded convolution, its transpose or a pool reads a computed tensor with an axis of extent 1."""
     rank = b.pick([3, 4])
@@ -146,7 +151,7 @@ def padded_on_extent_one(b):
     return act(b, h)
 
 
-@motif
+@motif()
 def join_of_readers(b):
     """Several readers of one tensor, joined again."""
     h = hidden(b)
@@ -158,7 +163,7 @@ def join_of_readers(b):
     return movement.slice_(b, "Slice", y) if b.chance(0.5) else act(b, y)
 
 
-@motif
+@motif()
 def decomposed_normalisation(b):
     """x - mean, over the root of the mean of its square, as exporters write it."""
     x = hidden(b)
@@ -173,7 +178,7 @@ def decomposed_normalisation(b):
     return b.node("Add", [b.node("Mul", [y, scale]), shift])
 
 
-@motif
+@motif()
 def decomposed_softmax(b):
     x = hidden(b)
     axis = b.pick(list(x.axes))
@@ -181,7 +186,7 @@ def decomposed_softmax(b):
     return b.node("Div", [e, folds.reduce(b, "ReduceSum", e, [axis], 1)])
 
 
-@motif
+@motif()
 def decomposed_attention(b):
     """softmax(q k / sqrt(d) + mask) v of projections of one tensor."""
     x = hidden(b, 3)
@@ -204,7 +209,7 @@ def decomposed_attention(b):
     return y
 
 
-@motif
+@motif()
 def decomposed_activation(b):
     x = hidden(b)
     which = b.integer(0, 2)
@@ -217,14 +222,14 @@ def decomposed_activation(b):
     return b.node("Mul", [x, b.node("HardSigmoid", [x])])
 
 
-@motif
+@motif()
 def pad_before_window(b):
     x = hidden(b, b.pick([3, 4]))
     x = movement.pad(b, "Pad", x)
     return b.pick([lambda: windows.conv(b, x), lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool"]), x)])()
 
 
-@motif
+@motif()
 def product_between_views(b):
     """A transposed or reshaped tensor is read by a product, whose result is moved again."""
     x = b.some(lambda v: len(v.axes) >= 1 and v.rank >= 2)
@@ -237,7 +242,7 @@ def product_between_views(b):
     return b.pick([movement.transpose, movement.reshape])(b, "Transpose", y)
 
 
-@motif
+@motif(2)
 def integers_known_at_run_time(b):
     """A few operators on int32 or int64."""
     dtype = b.pick([np.int32, np.int64])

@@ -209,27 +209,18 @@ def shape(b, operator):
     if operator == "Size":
         if x.batched:
             raise NotPossible("a number of samples")
-        number = b.node("Size", [x])
-        b.values.remove(number)
-        return b.node("Div", [x, b.node("Cast", [forget(number)], to=1)])
-    whole = forget(b.node("Shape", [x]))
-    b.values.remove(whole)
-    first = b.node("Slice" , [whole, b.constant(np.array([0])), b.constant(np.array([1]))]) if b.opset >= 10 else None
-    if first is None:
+        return b.node("Div", [x, b.node("Cast", [forget(b, b.node("Size", [x]))], to=1)])
+    whole = forget(b, b.node("Shape", [x]))
+    if b.opset < 10:
         raise NotPossible("Slice has attributes")
-    forget(first)
-    if first in b.values:
-        b.values.remove(first)
-    target = b.node("Concat", [first, b.constant(np.array([-1]))], axis=0)
-    forget(target)
-    if target in b.values:
-        b.values.remove(target)
+    first = forget(b, b.node("Slice", [whole, b.constant(np.array([0])), b.constant(np.array([1]))]))
+    target = forget(b, b.node("Concat", [first, b.constant(np.array([-1]))], axis=0))
     y = b.node("Reshape", [x, target])
     y.batched = x.batched
     return y
 
 
-def forget(value):
+def forget(b, value):
     """A shape is known when the model is compiled, and has no batch axis."""
     value.batched = False
-    return value
+    return b.hide(value)

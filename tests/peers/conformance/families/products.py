@@ -167,11 +167,10 @@ def recurrent(b, operator):
     if b.rows is not None:
         # Where the batch is no longer first, only what brings it back may read the results.
         for value in found:
-            b.values.remove(value)
-        layout = attributes.get("layout", 0)
-        whole = whole if layout else b.node("Transpose", [whole], perm=[2, 0, 1, 3])
-        if layout and whole not in b.values:
-            b.values.append(whole)
+            if not attributes.get("layout"):
+                b.hide(value)
+        if not attributes.get("layout"):
+            whole = b.node("Transpose", [whole], perm=[2, 0, 1, 3])
     elif b.chance(0.5) and ways == 1:
         axes, attributes = b.axes_input([1], 13)
         whole = b.node("Squeeze", [whole, *axes], **attributes)

@@ -107,7 +107,9 @@ def conv_transpose(b, operator, x=None, same=False):
         if b.chance(0.3):
             attributes["output_padding"] = [b.integer(0, max(s, d) - 1) for s, d in zip(strides, dilations, strict=True)]
         if b.chance(0.1):
-            attributes["auto_pad"] = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+            # Of a window shorter than its stride, ONNX's text and onnxruntime make different lengths.
+            short = any(d * (k - 1) + 1 < s for k, s, d in zip(size, strides, dilations, strict=True))
+            attributes["auto_pad"] = "VALID" if short else b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
     weights = b.constant(b.numbers([inputs, per_group, *size]) * np.float32(1 / np.sqrt(np.prod(size) * max(1, inputs // groups))))
     bias = b.constant(b.numbers([groups * per_group])) if b.chance(0.4) else None
     if "auto_pad" not in attributes:
@@ -180,6 +182,9 @@ def resize(b, operator):
         scales = [1.0, 1.0, *(b.pick(RATIOS) if b.chance(0.7) else float(b.rng.uniform(0.3, 3)) for _ in x.shape[2:])]
         if any(np.floor(np.float32(s) * e) < 1 for s, e in zip(scales, x.shape, strict=True)):
             raise NotPossible("an axis would vanish")
+        if coordinates == "align_corners" and any((s * e) % 1 for s, e in zip(scales, x.shape, strict=True)):
+            # The new length is a fraction in ONNX's reference, and a whole number in onnxruntime and the frameworks.
+            raise NotPossible("ONNX and onnxruntime disagree")
         return b.node(operator, [x, region, b.constant(np.array(scales, np.float32))], **attributes)
     if b.rows is not None:
         if b.opset < 18:

@@ -24,12 +24,16 @@ pub fn compare(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Resu
             &expected.shape,
             tolerance,
         ),
-        DType::I32 => {
-            exact(&actual.elements(i32::from_le_bytes), &expected.elements(i32::from_le_bytes), &expected.shape)
-        }
-        DType::I64 => {
-            exact(&actual.elements(i64::from_le_bytes), &expected.elements(i64::from_le_bytes), &expected.shape)
-        }
+        DType::I32 => exact(
+            &actual.elements(i32::from_le_bytes),
+            &expected.elements(i32::from_le_bytes),
+            &expected.shape,
+        ),
+        DType::I64 => exact(
+            &actual.elements(i64::from_le_bytes),
+            &expected.elements(i64::from_le_bytes),
+            &expected.shape,
+        ),
         DType::Bool => exact(&actual.bytes, &expected.bytes, &expected.shape),
         other => Err(format!("outputs of type {other} are not compared")),
     }
@@ -67,8 +71,13 @@ fn floats(actual: &[f32], expected: &[f32], shape: &[usize], tolerance: Toleranc
     }
 }
 
-fn exact<T: PartialEq + std::fmt::Debug>(actual: &[T], expected: &[T], shape: &[usize]) -> Result<f64, String> {
-    let differing: Vec<usize> = (0..expected.len()).filter(|index| actual[*index] != expected[*index]).collect();
+fn exact<T: PartialEq + std::fmt::Debug>(
+    actual: &[T],
+    expected: &[T],
+    shape: &[usize],
+) -> Result<f64, String> {
+    let differing: Vec<usize> =
+        (0..expected.len()).filter(|index| actual[*index] != expected[*index]).collect();
     match differing.first() {
         None => Ok(0.0),
         Some(index) => Err(format!(

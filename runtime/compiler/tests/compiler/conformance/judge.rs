@@ -102,7 +102,8 @@ fn attempt(engine: &Engine, case: &Case, simd: Simd) -> Result<Outcome, Outcome>
     // Again, where the arena and the outputs hold something.
     run.spoil_outputs();
     run.infer()?;
-    run.check(case).map_err(|outcome| Outcome { detail: format!("second call: {}", outcome.detail), ..outcome })?;
+    run.check(case)
+        .map_err(|outcome| Outcome { detail: format!("second call: {}", outcome.detail), ..outcome })?;
     Ok(Outcome::new(Verdict::Pass, format!("{worst:.3e}")))
 }
 
@@ -116,7 +117,8 @@ fn rows(case: &Case) -> Result<Option<u32>, String> {
     let mut symbols = Vec::new();
     let mut rows = None;
     for input in graph.input.iter().filter(|input| free(input.name())) {
-        let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
+        let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|kind| kind.value.as_ref())
+        else {
             return Ok(None);
         };
         let first = tensor.shape.as_ref().and_then(|shape| shape.dim.first());
@@ -155,7 +157,9 @@ struct Run {
 
 impl Run {
     fn new(engine: &Engine, compiled: Compiled, rows: u32) -> Result<Run, Outcome> {
-        let fault = |error: wasmtime::Error| Outcome::new(Verdict::Fault, format!("the module does not load: {error:#}"));
+        let fault = |error: wasmtime::Error| {
+            Outcome::new(Verdict::Fault, format!("the module does not load: {error:#}"))
+        };
         let module = Module::new(engine, &compiled.wasm).map_err(fault)?;
         let mut store = Store::new(engine, ());
         let instance = Instance::new(&mut store, &module, &[]).map_err(fault)?;
@@ -177,7 +181,9 @@ impl Run {
 
     fn address(&mut self, function: &str, index: usize) -> Result<usize, Outcome> {
         let address = self.call(function, index as u32);
-        address.map(|address| address as u32 as usize).map_err(|error| Outcome::new(Verdict::Trap, format!("{error:#}")))
+        address
+            .map(|address| address as u32 as usize)
+            .map_err(|error| Outcome::new(Verdict::Trap, format!("{error:#}")))
     }
 
     fn infer(&mut self) -> Result<(), Outcome> {
@@ -197,14 +203,19 @@ impl Run {
         for (index, spec) in self.compiled.report.card.inputs.clone().iter().enumerate() {
             let name = &spec.name;
             let wrong = |detail: String| Outcome::new(Verdict::Wrong, detail);
-            let tensor = case.inputs.get(name).ok_or_else(|| wrong(format!("the case has no input/{name}")))?;
+            let tensor =
+                case.inputs.get(name).ok_or_else(|| wrong(format!("the case has no input/{name}")))?;
             let shape = self.shape(spec);
             if (tensor.dtype, &tensor.shape) != (spec.dtype, &shape) {
                 let (dtype, of) = (tensor.dtype, &tensor.shape);
-                return Err(wrong(format!("input {name}: the card says {} {shape:?}, expected {dtype} {of:?}", spec.dtype)));
+                return Err(wrong(format!(
+                    "input {name}: the card says {} {shape:?}, expected {dtype} {of:?}",
+                    spec.dtype
+                )));
             }
             let address = self.address("dunlin_input", index)?;
-            self.memory.data_mut(&mut self.store)[address..][..tensor.bytes.len()].copy_from_slice(&tensor.bytes);
+            self.memory.data_mut(&mut self.store)[address..][..tensor.bytes.len()]
+                .copy_from_slice(&tensor.bytes);
         }
         Ok(())
     }
@@ -226,12 +237,16 @@ impl Run {
             let index = index.ok_or_else(|| wrong(format!("the card has no output {name}")))?;
             let (spec, shape) = (&card.outputs[index], self.shape(&card.outputs[index]));
             // An output whose batch is joined with other axes has a card that shows them apart.
-            let apart = self.compiled.report.warnings.iter().any(|warning| warning.contains("which the card calls"));
+            let apart =
+                self.compiled.report.warnings.iter().any(|warning| warning.contains("which the card calls"));
             let elements = |shape: &[usize]| shape.iter().product::<usize>();
             let fits = shape == expected.shape || (apart && elements(&shape) == elements(&expected.shape));
             if spec.dtype != expected.dtype || !fits {
                 let (dtype, of) = (expected.dtype, &expected.shape);
-                return Err(wrong(format!("output {name} is {} {shape:?}, expected {dtype} {of:?}", spec.dtype)));
+                return Err(wrong(format!(
+                    "output {name} is {} {shape:?}, expected {dtype} {of:?}",
+                    spec.dtype
+                )));
             }
             let address = self.address("dunlin_output", index)?;
             let bytes = self.memory.data(&self.store)[address..][..expected.bytes.len()].to_vec();
@@ -241,7 +256,8 @@ impl Run {
                 (None, Some((rtol, atol))) => Tolerance::OfEach { rtol, atol },
                 (None, None) => Tolerance::OfLargest(TOLERANCE),
             };
-            let found = compare(&actual, expected, tolerance).map_err(|reason| wrong(format!("output {name}: {reason}")))?;
+            let found = compare(&actual, expected, tolerance)
+                .map_err(|reason| wrong(format!("output {name}: {reason}")))?;
             worst = worst.max(found);
         }
         Ok(worst)
