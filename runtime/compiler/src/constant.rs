@@ -13,11 +13,11 @@ pub enum ConstantData {
     F32(Vec<f32>),
     /// binary64; only for folding.
     F64(Vec<f64>),
-    /// 32-bit integers; only for folding.
+    /// 32-bit integers.
     I32(Vec<i32>),
-    /// 64-bit integers: shapes, axes and indices.
+    /// 64-bit integers.
     I64(Vec<i64>),
-    /// Truth values; only for folding.
+    /// Truth values.
     Bool(Vec<bool>),
 }
 
@@ -169,17 +169,18 @@ impl Constant {
         }
     }
 
-    /// The elements as the device computes with them, one word each: float32 by their bits, truth values
-    /// as the numbers 1 and 0, integers as indices of 32 bits. `None` for other types and large integers.
+    /// The elements as the device computes with them, in words: float32 by their bits, truth values as the
+    /// numbers 1 and 0, integers, of which those of 64 bits are two words with the lower half first. `None`
+    /// for float64.
     pub(crate) fn words(&self) -> Option<Vec<u32>> {
-        let index = |value: i64| i32::try_from(value).ok().map(i32::cast_unsigned);
+        let halves = |value: &i64| [*value as u32, (*value >> 32) as u32];
         match &self.data {
             ConstantData::F32(values) => Some(values.iter().map(|value| value.to_bits()).collect()),
             ConstantData::Bool(values) => {
                 Some(values.iter().map(|value| f32::from(u8::from(*value)).to_bits()).collect())
             }
             ConstantData::I32(values) => Some(values.iter().map(|value| value.cast_unsigned()).collect()),
-            ConstantData::I64(values) => values.iter().map(|value| index(*value)).collect(),
+            ConstantData::I64(values) => Some(values.iter().flat_map(halves).collect()),
             ConstantData::F64(_) => None,
         }
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use dunlin_abi::{DType, Dim};
 
 use crate::constant::Constant;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, is_number};
 use crate::program::Program;
 
 /// Inside folded shape arithmetic, the extent of the batch axis: no number, but a mark that `Shape`
@@ -188,8 +188,7 @@ impl fmt::Display for Shape {
 pub(crate) struct Value {
     /// Its name in the ONNX file.
     pub(crate) name: String,
-    /// The type of its elements. On the device truth values are the f32 1 and 0, and integers, which
-    /// only index, are i32.
+    /// The type of its elements. While the model computes, truth values are the f32 1 and 0.
     pub(crate) dtype: DType,
     /// Its axes.
     pub(crate) shape: Shape,
@@ -412,6 +411,14 @@ impl Graph {
         self.value(id).constant.as_ref()
     }
 
+    /// The first node with an operand of a type that it does not take.
+    pub(crate) fn mistyped(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| {
+            let mut inputs = node.inputs.iter().enumerate();
+            inputs.any(|(index, input)| !node.op.takes(index, self.value(*input).dtype))
+        })
+    }
+
     /// Multiply-accumulates of one sample.
     pub(crate) fn macs(&self) -> u64 {
         self.nodes.iter().map(|node| self.node_macs(node)).fold(0, u64::saturating_add)
@@ -425,6 +432,18 @@ impl Graph {
 }
 
 impl Op {
+    /// Whether operand `index` may have elements of this type. An operation of f32 cannot be given integers:
+    /// import refuses it, and [`Graph::mistyped`] finds it behind every pass.
+    pub(crate) fn takes(&self, index: usize, dtype: DType) -> bool {
+        match self {
+            Op::Pointwise(_) | Op::MatMul(_) | Op::Conv(_) | Op::Pad { .. } => is_number(dtype),
+            Op::Rearrange(_) | Op::Concat { .. } => {
+                is_number(dtype) || matches!(dtype, DType::I32 | DType::I64)
+            }
+            Op::Kernel(kernel) => kernel.takes(index, dtype),
+        }
+    }
+
     /// Multiply-accumulates for operands of these extents and a result of `elements` elements.
     pub(crate) fn macs(&self, extents: &[&[u32]], elements: u64) -> u64 {
         let product = |extents: &[u32]| extents.iter().fold(1u64, |p, e| p.saturating_mul((*e).into()));

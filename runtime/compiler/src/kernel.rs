@@ -9,10 +9,25 @@
 
 use std::fmt;
 
+use dunlin_abi::DType;
+
 use crate::constant::{Constant, ConstantData};
 use crate::emit::code::Code;
 use crate::emit::expr::Index;
 use crate::emit::sweep::Sweep;
+
+/// Bytes of an element while the model computes: truth values are the f32 1 and 0.
+pub(crate) fn device_bytes(dtype: DType) -> u32 {
+    match dtype {
+        DType::I64 | DType::U64 | DType::F64 => 8,
+        _ => 4,
+    }
+}
+
+/// Whether elements of this type are f32 while the model computes.
+pub(crate) fn is_number(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::Bool)
+}
 
 /// Where the elements of one sample lie, counted in elements from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +102,29 @@ pub(crate) struct Halo {
     pub(crate) value: u32,
 }
 
+/// Elements that a kernel reads or writes: the distance of the first from the first of a tensor, and a layout
+/// from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    /// The distance of its first element, in elements.
+    pub(crate) first: i64,
+    /// Its axes.
+    pub(crate) layout: Layout,
+}
+
+impl Region {
+    /// All elements of a tensor.
+    pub(crate) fn whole(layout: &Layout) -> Vec<Region> {
+        vec![Region { first: 0, layout: layout.clone() }]
+    }
+
+    /// The region with axes of these extents and strides.
+    pub(crate) fn of(first: i64, axes: impl IntoIterator<Item = (u32, i64)>) -> Region {
+        let (extents, strides) = axes.into_iter().unzip();
+        Region { first, layout: Layout { extents, strides } }
+    }
+}
+
 /// A tensor while a kernel is written.
 #[derive(Clone, Debug)]
 pub(crate) struct Operand {
@@ -115,6 +153,25 @@ pub(crate) trait Kernel: fmt::Debug {
     /// Whether every number of its result is a probability.
     fn is_probability(&self) -> bool {
         false
+    }
+
+    /// Whether operand `index` may have elements of this type; float32 and truth values, which are the f32 1
+    /// and 0 while the model computes, unless said otherwise.
+    fn takes(&self, index: usize, dtype: DType) -> bool {
+        let _ = index;
+        is_number(dtype)
+    }
+
+    /// The elements of operand `index` that it reads besides the border; all of them unless said otherwise.
+    /// `y` is the layout of the result.
+    fn reads(&self, index: usize, operand: &Layout, y: &Layout) -> Vec<Region> {
+        let _ = (index, y);
+        Region::whole(operand)
+    }
+
+    /// The elements of its result that it writes.
+    fn writes(&self, y: &Layout) -> Vec<Region> {
+        Region::whole(y)
     }
 
     /// What it needs of operand `index`.
@@ -157,7 +214,7 @@ pub(crate) trait Kernel: fmt::Debug {
     }
 
     /// Whether it may write its result over operand `index`, if both lie alike: it then reads each place
-    /// before it writes it.
+    /// before it writes it, and never again. `layout::allocate` has the rule that this is a part of.
     fn in_place(&self, index: usize) -> bool {
         let _ = index;
         false

@@ -94,9 +94,11 @@ pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError>
         return Err(CompileError::Option(format!("max_batch is {batch}, it must be 1 to {most}")));
     }
     let import::Imported { mut graph, operators, warnings } = import::import(onnx, options)?;
-    let passes = passes::run(&mut graph);
+    let passes = passes::run(&mut graph)?;
     let plan = layout::plan(&graph, options.simd, &report::blocks(&options.like))?;
     let memory = memory::Memory::plan(&plan, options.max_batch, options.weights)?;
+    #[cfg(debug_assertions)]
+    layout::check(&graph, &plan, &memory)?;
     let emitted = emit::module::Emitted::emit(&plan, &memory, options.max_batch, options.simd)?;
     let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);
     let layers = report::layers(&graph, &plan);
@@ -124,7 +126,10 @@ pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError>
 /// Checks what was written with a validator that did not write it.
 fn validate(wasm: &[u8]) -> Result<(), CompileError> {
     use wasmparser::WasmFeatures;
-    let features = WasmFeatures::WASM1 | WasmFeatures::SIMD | WasmFeatures::RELAXED_SIMD;
+    let features = WasmFeatures::WASM1
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIMD
+        | WasmFeatures::RELAXED_SIMD;
     let mut validator = wasmparser::Validator::new_with_features(features);
     validator.validate_all(wasm).map(|_| ()).map_err(|error| CompileError::Fault(error.to_string()))
 }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use crate::arena::{self, ALIGN_BYTES, Buffer};
 use crate::error::CompileError;
 use crate::half;
-use crate::layout::{Base, Kind, Place, Plan};
+use crate::layout::{Base, Kind, Place, Plan, Weight};
 use crate::report::WeightFormat;
 
 /// The first address that is used: a null pointer of a guest's or ours points at nothing.
@@ -53,6 +53,8 @@ pub(crate) struct Widening {
 
 /// The whole map.
 pub(crate) struct Memory {
+    /// Where the inputs begin, from which on memory is written.
+    start: u32,
     buffers: Vec<Address>,
     weights: Vec<u32>,
     /// The weights, in order of address.
@@ -79,6 +81,7 @@ impl Memory {
         let (buffers, end) = buffers(plan, max_batch, start)?;
         let arena_bytes = u32::try_from(end - start).map_err(|_| too_large(end))?;
         Ok(Memory {
+            start: u32::try_from(start).map_err(|_| too_large(start))?,
             buffers,
             weights: weights.addresses,
             segments: weights.segments,
@@ -87,6 +90,12 @@ impl Memory {
             arena_bytes,
             pages: end.div_ceil(PAGE_BYTES),
         })
+    }
+
+    /// The first byte that is written, and the end of what is.
+    #[cfg(debug_assertions)]
+    pub(crate) fn written(&self) -> (u32, u32) {
+        (self.start, self.start.saturating_add(self.arena_bytes))
     }
 
     /// Where a buffer begins.
@@ -102,7 +111,7 @@ impl Memory {
         };
         // A kernel may be given an address before its buffer, if it never reads there.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let first = base.first.wrapping_add((place.first * 4) as u32);
+        let first = base.first.wrapping_add((place.first * i64::from(place.bytes)) as u32);
         Address { first, ..base }
     }
 }
@@ -129,10 +138,10 @@ impl Weighing {
             parameters: 0,
             end: FIRST_ADDRESS,
         };
-        let mut first: HashMap<&[u32], usize> = HashMap::new();
+        let mut first: HashMap<(&[u32], bool), usize> = HashMap::new();
         let mut same = Vec::with_capacity(plan.weights.len());
         for (index, weight) in plan.weights.iter().enumerate() {
-            let original = *first.entry(&weight.words).or_insert(index);
+            let original = *first.entry((&weight.words, weight.floats)).or_insert(index);
             same.push(original);
             weighing.parameters += if original == index { weight.parameters } else { 0 };
         }
@@ -149,7 +158,7 @@ impl Weighing {
         }
         weighing.segments.extend(small);
         for index in (0..same.len()).filter(|index| same[*index] == *index && is_large(*index)) {
-            weighing.large(index, &plan.weights[index].words, format)?;
+            weighing.large(index, &plan.weights[index], format)?;
         }
         for (index, original) in same.iter().enumerate() {
             weighing.addresses[index] = weighing.addresses[*original];
@@ -158,11 +167,14 @@ impl Weighing {
     }
 
     /// A tensor with a segment of its own.
-    fn large(&mut self, index: usize, words: &[u32], format: WeightFormat) -> Result<(), CompileError> {
+    fn large(&mut self, index: usize, weight: &Weight, format: WeightFormat) -> Result<(), CompileError> {
+        let words = &weight.words;
         let count = words.len().next_multiple_of(4);
         let halves = match format {
             WeightFormat::F32 => None,
-            WeightFormat::F16 => half::narrowed(words),
+            WeightFormat::F16 if weight.floats => half::narrowed(words),
+            // Integers are no numbers to halve.
+            WeightFormat::F16 => None,
         };
         let address = take(&mut self.end, count as u64 * 4)?;
         self.addresses[index] = address;
@@ -195,8 +207,8 @@ fn buffers(plan: &Plan, max_batch: u32, start: u64) -> Result<(Vec<Address>, u64
     let mut end = start;
     let mut addresses = vec![Address { first: 0, stride_bytes: 0 }; plan.buffers.len()];
     for (buffer, address) in plan.buffers.iter().zip(&mut addresses) {
-        let Kind::Tensor { batched, element_bytes } = buffer.kind else { continue };
-        let sample = buffer.elements.saturating_mul(element_bytes.into());
+        let Kind::Tensor { batched } = buffer.kind else { continue };
+        let sample = buffer.bytes;
         let samples = if batched { max_batch } else { 1 };
         address.first = take(&mut end, sample.saturating_mul(samples.into()))?;
         let stride_bytes = u32::try_from(sample).map_err(|_| too_large(sample))?;
@@ -229,7 +241,7 @@ fn lifetimes(plan: &Plan) -> (Vec<Buffer>, Vec<usize>) {
     let mut indices = Vec::new();
     for (index, (buffer, span)) in plan.buffers.iter().zip(spans).enumerate() {
         if let (Kind::Arena, Some((first, last))) = (buffer.kind, span) {
-            lifetimes.push(Buffer { bytes: buffer.elements.saturating_mul(4), first, last });
+            lifetimes.push(Buffer { bytes: buffer.bytes, first, last });
             indices.push(index);
         }
     }
@@ -239,16 +251,15 @@ fn lifetimes(plan: &Plan) -> (Vec<Buffer>, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Weight;
 
     fn weighed(format: WeightFormat) -> Memory {
         let mut plan = Plan::default();
         for count in [12, 10_000, 12, 10_000] {
             let words = (0..count).map(|word| (word as f32).to_bits()).collect();
-            plan.weights.push(Weight { words, parameters: count });
+            plan.weights.push(Weight { words, floats: true, parameters: count });
         }
-        let kind = Kind::Tensor { batched: true, element_bytes: 4 };
-        plan.buffers.push(crate::layout::Buffer { elements: 100, kind });
+        let kind = Kind::Tensor { batched: true };
+        plan.buffers.push(crate::layout::Buffer { bytes: 400, kind });
         plan.inputs.push(0);
         Memory::plan(&plan, 3, format).unwrap()
     }

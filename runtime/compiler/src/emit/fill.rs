@@ -7,7 +7,7 @@
 
 use super::code::Code;
 use super::expr::{Expr, Index};
-use crate::kernel::{Halo, Kernel, Operand};
+use crate::kernel::{Halo, Kernel, Layout, Operand, Region};
 
 /// Fills the border of its result; the inside is somebody else's.
 #[derive(Debug)]
@@ -21,19 +21,12 @@ impl Kernel for Fill {
         "border".to_string()
     }
 
+    fn writes(&self, y: &Layout) -> Vec<Region> {
+        self.slabs(y).into_iter().map(|slab| Region::of(slab.first, slab.axes)).collect()
+    }
+
     fn emit(&self, code: &mut Code, y: &Operand, _: &[Operand], _: Option<Index>) {
-        // Each axis with its extent and stride, its sides, and whether it counts with its border yet.
-        let mut done = vec![false; y.layout.extents.len()];
-        for axis in y.layout.order() {
-            let (before, after) = self.halo.sides[axis];
-            for (start, len) in [(-i64::from(before), before), (i64::from(y.layout.extents[axis]), after)] {
-                if len > 0 {
-                    let slab = self.slab(y, &done, axis, (start, len));
-                    self.fill(code, y.at, slab);
-                }
-            }
-            done[axis] = true;
-        }
+        self.slabs(&y.layout).into_iter().for_each(|slab| self.fill(code, y.at, slab));
     }
 }
 
@@ -44,12 +37,29 @@ struct Slab {
 }
 
 impl Fill {
+    /// The parts of the border, in the order in which they are filled.
+    fn slabs(&self, y: &Layout) -> Vec<Slab> {
+        let mut slabs = Vec::new();
+        // Whether an axis counts with its border yet.
+        let mut done = vec![false; y.extents.len()];
+        for axis in y.order() {
+            let (before, after) = self.halo.sides[axis];
+            for (start, len) in [(-i64::from(before), before), (i64::from(y.extents[axis]), after)] {
+                if len > 0 {
+                    slabs.push(self.slab(y, &done, axis, (start, len)));
+                }
+            }
+            done[axis] = true;
+        }
+        slabs
+    }
+
     /// The part of the border at one end of `axis`: inside the extents of the axes that are done, over
     /// the whole of those that are not.
-    fn slab(&self, y: &Operand, done: &[bool], axis: usize, (start, len): (i64, u32)) -> Slab {
+    fn slab(&self, y: &Layout, done: &[bool], axis: usize, (start, len): (i64, u32)) -> Slab {
         let mut slab = Slab { first: 0, axes: Vec::new() };
-        for other in y.layout.order() {
-            let (extent, stride) = (y.layout.extents[other], y.layout.strides[other]);
+        for other in y.order() {
+            let (extent, stride) = (y.extents[other], y.strides[other]);
             let (before, after) = self.halo.sides[other];
             let (start, len) = match (other == axis, done[other]) {
                 (true, _) => (start, len),

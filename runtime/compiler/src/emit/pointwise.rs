@@ -54,6 +54,10 @@ impl Kernel for Pointwise {
         Want::Any
     }
 
+    fn in_place(&self, _: usize) -> bool {
+        true
+    }
+
     fn emit(&self, code: &mut Code, y: &Operand, operands: &[Operand], _: Option<Index>) {
         let tensors: Vec<&Operand> = std::iter::once(y).chain(operands).collect();
         let axes = merged(&tensors.iter().map(|tensor| &tensor.layout).collect::<Vec<_>>());
@@ -66,10 +70,16 @@ impl Kernel for Pointwise {
 /// The axes of tensors of one shape, from the first one's largest stride to its smallest; those that can
 /// be walked as one are one. At least one axis.
 pub(super) fn merged(layouts: &[&Layout]) -> Vec<Axis> {
-    let Some(y) = layouts.first() else { return Vec::new() };
+    merged_bytes(&layouts.iter().map(|layout| (*layout, 4)).collect::<Vec<_>>())
+}
+
+/// The same for tensors with elements of so many bytes.
+pub(super) fn merged_bytes(layouts: &[(&Layout, u32)]) -> Vec<Axis> {
+    let Some((y, _)) = layouts.first() else { return Vec::new() };
     let mut axes: Vec<Axis> = Vec::new();
     for axis in y.order().into_iter().filter(|axis| y.extents[*axis] != 1) {
-        let strides: Vec<i64> = layouts.iter().map(|layout| layout.strides[axis] * 4).collect();
+        let strides: Vec<i64> =
+            layouts.iter().map(|(layout, bytes)| layout.strides[axis] * i64::from(*bytes)).collect();
         let len = y.extents[axis];
         match axes.last_mut() {
             Some(last)

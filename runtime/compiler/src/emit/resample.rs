@@ -8,11 +8,12 @@
 //! ```
 //! Indices and weights are tables in the module.
 
+use dunlin_abi::DType;
 use wasm_encoder::{Instruction, MemArg};
 
 use super::code::Code;
 use super::expr::{Expr, Index, Vector};
-use crate::kernel::{Kernel, Operand, Want};
+use crate::kernel::{Kernel, Operand, Want, is_number};
 
 /// A resampled axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl Kernel for Resample {
     fn title(&self) -> String {
         let kind = if self.axes.iter().any(|axis| axis.mixes) { "linear" } else { "nearest" };
         format!("resize, {kind}")
+    }
+
+    fn takes(&self, index: usize, dtype: DType) -> bool {
+        // Behind x, tables of places and of weights.
+        if index == 0 { is_number(dtype) } else { matches!(dtype, DType::I32 | DType::F32) }
     }
 
     fn want(&self, index: usize) -> Want {

@@ -18,7 +18,7 @@ use dunlin_abi::DType;
 use prost::Message as _;
 
 use crate::constant::Constant;
-use crate::emit::convert::Convert;
+use crate::emit::convert::{Conversion, Convert};
 use crate::error::{CompileError, Unsupported};
 use crate::graph::{Graph, Op, Origin, Output, Shape, ValueId};
 use crate::op::{self, Refusal, Results};
@@ -190,14 +190,13 @@ impl<'a> Importer<'a> {
             let (dtype, shape) = (value.dtype, value.shape.clone());
             let id = self.graph.add_value(value);
             self.graph.inputs.push(id);
-            // What is not float32 is converted once, before everything else.
-            let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
-            let id = match Convert::of_input(dtype, len) {
-                Some((convert, to)) => {
-                    let op = Op::Kernel(Rc::new(convert));
-                    self.graph.add_node(input.name(), to, op, vec![id], shape)
-                }
-                None => id,
+            // Truth values of the host are bytes, and numbers before everything else.
+            let id = if dtype == DType::Bool {
+                let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
+                let op = Op::Kernel(Rc::new(Convert { conversion: Conversion::FromHost, len }));
+                self.graph.add_node(input.name(), dtype, op, vec![id], shape)
+            } else {
+                id
             };
             self.define(input.name(), Some(id))?;
         }
@@ -319,8 +318,8 @@ impl<'a> Importer<'a> {
             } else {
                 shape
             };
-            if !matches!(dtype, DType::F32 | DType::Bool) {
-                let wanted = "outputs are float32 or bool";
+            if dtype == DType::F64 {
+                let wanted = "outputs are float32, int64, int32 or bool";
                 return Err(CompileError::DType {
                     tensor: name.to_string(),
                     dtype: dtype.to_string(),

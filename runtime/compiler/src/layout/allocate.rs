@@ -1,11 +1,14 @@
 //! Where a result goes: into a concatenation, where the host reads it, over an operand that is not needed
 //! any more, or into a buffer of its own, with the border that its readers wish for.
-
-use std::rc::Rc;
+//!
+//! **The aliasing rule** is here and nowhere else. A result may lie over an operand if all of this holds:
+//! the operand's buffer is an intermediate that no later node reads; every step of the node reads this
+//! operand at each place before it writes that place, and nowhere else (it is *overwritable*); and each
+//! other operand of the node in the same buffer is overwritable too and lies at the same place. The caller
+//! names *all* operands of the node. `check` proves for every plan that nothing was missed.
 
 use super::Planner;
-use super::place::{Base, Kind, Place, Step};
-use crate::emit::fill::Fill;
+use super::place::{Base, Kind, Made, Place};
 use crate::graph::ValueId;
 use crate::kernel::{Halo, Layout};
 
@@ -35,14 +38,15 @@ impl Freedom {
 }
 
 impl Planner<'_> {
-    /// A place for `value`, whose kernel likes `order` and may write over the operands in `reusable`.
+    /// A place for `value`, whose kernel likes `order`. `operands` are all that the node reads in memory that
+    /// is written; its steps may write over those in `overwritable`.
     pub(super) fn allocate(
         &mut self,
         value: ValueId,
         order: &[usize],
         freedom: Freedom,
         operands: &[Place],
-        reusable: &[usize],
+        overwritable: &[usize],
     ) -> Place {
         let wish = self.foresight.orders[value.0].clone().filter(|wish| {
             freedom != Freedom::Dense
@@ -58,26 +62,29 @@ impl Planner<'_> {
         let extents = self.graph.extents(value).to_vec();
         let wish = self.foresight.wishes[value.0].clone().filter(|_| freedom != Freedom::Dense);
         let dense = Layout::ordered(&extents, order);
-        for index in reusable {
+        let bytes = self.bytes(value);
+        for index in overwritable {
             let operand = &operands[*index];
             let alike = operand.layout.extents == extents
                 && operand.layout.strides == dense.strides
+                && operand.bytes == bytes
                 && wish.is_none();
-            if alike && self.is_free(operand, operands, *index) {
+            if alike && self.is_free(operand, operands, overwritable) {
                 return Place { room: None, ..operand.clone() };
             }
         }
-        self.fresh(&extents, order, wish.as_ref(), self.foresight.last[value.0])
+        self.fresh(&extents, bytes, order, wish.as_ref(), self.foresight.last[value.0])
     }
 
-    /// Whether nobody reads the buffer of an operand behind this node, and no other operand is in it.
-    fn is_free(&self, operand: &Place, operands: &[Place], index: usize) -> bool {
+    /// Whether no later node reads the buffer of an operand, and every operand of this node in that buffer
+    /// is overwritable and lies at the same place.
+    fn is_free(&self, operand: &Place, operands: &[Place], overwritable: &[usize]) -> bool {
         let Base::Buffer(buffer) = operand.base else { return false };
-        let alone = operands.iter().enumerate().all(|(other, place)| {
-            other == index
-                || place.base != operand.base
-                || (place.first == operand.first && place.layout == operand.layout)
-        });
+        let same = |place: &Place| (place.first, &place.layout) == (operand.first, &operand.layout);
+        let alone = operands
+            .iter()
+            .enumerate()
+            .all(|(index, place)| place.base != operand.base || overwritable.contains(&index) && same(place));
         self.plan.buffers[buffer].kind == Kind::Arena && self.buffer_last[buffer] <= self.now && alone
     }
 
@@ -104,36 +111,35 @@ impl Planner<'_> {
     /// Where the host reads it, unless somebody wishes for a border.
     fn in_output(&mut self, value: ValueId, order: &[usize], freedom: Freedom) -> Option<Place> {
         let index = self.graph.outputs.iter().position(|output| output.value == value)?;
-        let layout = Layout::row_major(self.graph.extents(value));
-        let fits = freedom.allows(&layout, order) && self.foresight.wishes[value.0].is_none();
-        fits.then(|| Place { base: Base::Buffer(self.plan.outputs[index]), first: 0, layout, room: None })
+        let place = self.whole_tensor(value, self.plan.outputs[index]);
+        let fits = freedom.allows(&place.layout, order) && self.foresight.wishes[value.0].is_none();
+        fits.then_some(place)
     }
 
     /// A buffer of its own, with a filled border.
     pub(super) fn fresh(
         &mut self,
         extents: &[u32],
+        bytes: u32,
         order: &[usize],
         halo: Option<&Halo>,
         last: usize,
     ) -> Place {
-        let Some(halo) = halo else {
-            let layout = Layout::ordered(extents, order);
-            let buffer = self.add_buffer(layout.elements(), Kind::Arena, last);
-            return Place { base: Base::Buffer(buffer), first: 0, layout, room: None };
-        };
+        let Some(halo) = halo else { return self.buffer(Layout::ordered(extents, order), bytes, last) };
         let outer: Vec<u32> = extents
             .iter()
             .zip(&halo.sides)
             .map(|(extent, (before, after))| extent.saturating_add(*before).saturating_add(*after))
             .collect();
-        let layout = Layout::ordered(&outer, order);
-        let buffer = self.add_buffer(layout.elements(), Kind::Arena, last);
-        let whole = Place { base: Base::Buffer(buffer), first: 0, layout, room: None };
+        let whole = self.buffer(Layout::ordered(&outer, order), bytes, last);
         let place = Place { room: Some(halo.clone()), ..whole.inside(&halo.sides) };
-        let origins = self.graph.nodes.get(self.now).map(|node| node.origins.clone()).unwrap_or_default();
-        let kernel = Rc::new(Fill { halo: halo.clone() });
-        self.plan.steps.push(Step { kernel, y: place.clone(), operands: Vec::new(), scratch: None, origins });
+        self.fill(&place, halo.clone(), Made::Border(halo.value));
         place
+    }
+
+    /// A new buffer with this layout.
+    fn buffer(&mut self, layout: Layout, bytes: u32, last: usize) -> Place {
+        let buffer = self.add_buffer(layout.elements().saturating_mul(bytes.into()), Kind::Arena, last);
+        Place { base: Base::Buffer(buffer), first: 0, layout, bytes, room: None }
     }
 }

@@ -4,14 +4,14 @@
 use std::rc::Rc;
 
 use super::allocate::Freedom;
-use super::place::{Base, Place, Step, Weight};
+use super::place::{Base, Place, Weight};
 use super::{Planner, fault};
 use crate::emit::code::{Code, lanes};
 use crate::emit::contract::{self, Contract, Extra, Part, Pointers, RowAxis, SumAxis, Weights};
 use crate::emit::expr::Index;
 use crate::error::CompileError;
 use crate::graph::{MatMul, Node, ValueId};
-use crate::kernel::{Kernel, Layout, Operand, Want};
+use crate::kernel::{Kernel, Layout, Operand, Region, Want};
 
 /// One function of a contraction.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ struct PartKernel {
     macs: u64,
     block: Option<u32>,
     bias: bool,
+    lanes: u32,
 }
 
 impl Kernel for PartKernel {
@@ -34,6 +35,23 @@ impl Kernel for PartKernel {
 
     fn block(&self) -> Option<u32> {
         self.block
+    }
+
+    fn reads(&self, index: usize, operand: &Layout, _: &Layout) -> Vec<Region> {
+        match (index, index.checked_sub(2 + usize::from(self.bias))) {
+            (0, _) => self.part.x_region(),
+            (1, _) => self.part.w_region(self.lanes),
+            (_, Some(extra)) => self.part.extra_region(extra, self.lanes),
+            (_, None) => Region::whole(operand),
+        }
+    }
+
+    fn writes(&self, _: &Layout) -> Vec<Region> {
+        self.part.y_region(self.lanes)
+    }
+
+    fn in_place(&self, index: usize) -> bool {
+        index >= 2 + usize::from(self.bias)
     }
 
     fn emit(&self, code: &mut Code, y: &Operand, operands: &[Operand], _: Option<Index>) {
@@ -85,20 +103,20 @@ pub(super) fn matmul(planner: &mut Planner<'_>, node: &Node, matmul: &MatMul) ->
     };
     let whole = |rows: u32, columns: u32| [&extents[..rank - 2], &[rows, columns]].concat();
     let x_place = planner.operand(*x, Want::Any, None)?.broadcast(&whole(extents[rank - 2], k));
-    let packed = planner.graph.constant(*w).is_some();
-    let w_layout = if packed {
-        Layout::row_major(planner.graph.extents(*w)).broadcast(&whole(k, n))
-    } else {
-        planner
-            .operand(*w, Want::Unit(planner.graph.extents(*w).len() - 1), None)?
-            .layout
-            .broadcast(&whole(k, n))
+    let computed = match planner.graph.constant(*w) {
+        Some(_) => None,
+        None => Some(planner.operand(*w, Want::Unit(planner.graph.extents(*w).len() - 1), None)?),
     };
+    let w_layout = match &computed {
+        None => Layout::row_major(planner.graph.extents(*w)),
+        Some(place) => place.layout.clone(),
+    };
+    let w_layout = w_layout.broadcast(&whole(k, n));
     let rest = Rest::of(node, matmul.bias);
     let extras = extras(planner, &rest, &extents, rank - 1)?;
     let order: Vec<usize> = (0..rank).collect();
-    let reusable: Vec<usize> = (0..extras.len()).collect();
-    let y = planner.allocate(node.output, &order, Freedom::Unit(rank - 1), &extras, &reusable);
+    let factors = std::iter::once(&x_place).chain(&computed);
+    let y = allocate(planner, node, &order, rank - 1, factors, &extras);
     let rows = (0..rank - 1)
         .map(|axis| RowAxis {
             len: extents[axis],
@@ -113,7 +131,7 @@ pub(super) fn matmul(planner: &mut Planner<'_>, node: &Node, matmul: &MatMul) ->
         rows,
         sums,
         columns: n,
-        weights: if packed { Weights::Packed } else { Weights::Rows },
+        weights: if computed.is_none() { Weights::Packed } else { Weights::Rows },
         bias: rest.bias.is_some(),
         epilogue: matmul.epilogue.clone(),
         extras: extras.iter().map(|extra| self::extra(extra, rank - 1)).collect(),
@@ -123,7 +141,9 @@ pub(super) fn matmul(planner: &mut Planner<'_>, node: &Node, matmul: &MatMul) ->
         "product [{}, {k}] x [{k}, {n}]",
         extents[..rank - 1].iter().map(|e| u64::from(*e)).product::<u64>()
     );
-    let w_place = if packed {
+    let w_place = if let Some(computed) = computed {
+        computed
+    } else {
         let constant = planner.graph.constant(*w).and_then(|constant| constant.f32s());
         let numbers = constant.ok_or_else(|| fault("weights are not f32"))?;
         // Every set of weights, in the order of the axes that have their own.
@@ -140,13 +160,26 @@ pub(super) fn matmul(planner: &mut Planner<'_>, node: &Node, matmul: &MatMul) ->
         };
         let packed = contract::pack(&contract, lanes(planner.simd), at);
         weights(planner, packed, numbers.len())
-    } else {
-        planner.operand(*w, Want::Unit(planner.graph.extents(*w).len() - 1), None)?
     };
     let bias = bias(planner, &rest)?;
     planner.put(node.output, y.clone());
     run(planner, node, Job { contract, title, x: x_place, w: w_place, bias, extras, y });
     Ok(())
+}
+
+/// A place for the result. Every step of a contraction reads its factors anywhere, and its extras where it
+/// writes.
+pub(super) fn allocate<'a>(
+    planner: &mut Planner<'_>,
+    node: &Node,
+    order: &[usize],
+    columns: usize,
+    factors: impl Iterator<Item = &'a Place>,
+    extras: &'a [Place],
+) -> Place {
+    let operands: Vec<Place> = factors.chain(extras).cloned().collect();
+    let overwritable: Vec<usize> = (operands.len() - extras.len()..operands.len()).collect();
+    planner.allocate(node.output, order, Freedom::Unit(columns), &operands, &overwritable)
 }
 
 /// The extras as the result's shape sees them; along the columns they are neighbours or repeat.
@@ -188,8 +221,8 @@ pub(super) fn bias(planner: &mut Planner<'_>, rest: &Rest) -> Result<Option<Plac
 pub(super) fn weights(planner: &mut Planner<'_>, numbers: Vec<f32>, parameters: usize) -> Place {
     let words: Vec<u32> = numbers.into_iter().map(f32::to_bits).collect();
     let layout = Layout::row_major(&[u32::try_from(words.len()).unwrap_or(u32::MAX)]);
-    let weight = planner.add_weight(Weight { words, parameters: parameters as u64 });
-    Place { base: Base::Weight(weight), first: 0, layout, room: None }
+    let weight = planner.add_weight(Weight { words, floats: true, parameters: parameters as u64 });
+    Place { base: Base::Weight(weight), first: 0, layout, bytes: 4, room: None }
 }
 
 /// Adds a step for each function.
@@ -205,13 +238,8 @@ pub(super) fn run(planner: &mut Planner<'_>, node: &Node, job: Job) {
         let y = moved(&job.y, offsets.y);
         let macs = part.macs(lanes(planner.simd));
         let block = part.block(lanes(planner.simd));
-        let kernel = PartKernel { title: job.title.clone(), macs, block, bias: job.bias.is_some(), part };
-        planner.plan.steps.push(Step {
-            kernel: Rc::new(kernel),
-            y,
-            operands,
-            scratch: None,
-            origins: node.origins.clone(),
-        });
+        let (title, bias, lanes) = (job.title.clone(), job.bias.is_some(), lanes(planner.simd));
+        let kernel = PartKernel { title, macs, block, bias, lanes, part };
+        planner.part(Rc::new(kernel), y, operands, node);
     }
 }

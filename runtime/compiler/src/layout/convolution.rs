@@ -10,9 +10,8 @@
 
 use std::rc::Rc;
 
-use super::allocate::Freedom;
-use super::contraction::{Job, Rest, bias, extra, extras, run, weights};
-use super::place::{Place, Step};
+use super::contraction::{Job, Rest, allocate, bias, extra, extras, run, weights};
+use super::place::Place;
 use super::{Planner, fault};
 use crate::emit::code::lanes;
 use crate::emit::contract::{self, Contract, RowAxis, SumAxis, Weights};
@@ -128,8 +127,7 @@ pub(super) fn conv(planner: &mut Planner<'_>, node: &Node, conv: &Conv) -> Resul
     let rest = Rest::of(node, conv.bias);
     let extras = extras(planner, &rest, &extents, channel)?;
     let order: Vec<usize> = (0..extents.len()).filter(|axis| *axis != channel).chain([channel]).collect();
-    let reusable: Vec<usize> = (0..extras.len()).collect();
-    let y = planner.allocate(node.output, &order, Freedom::Unit(channel), &extras, &reusable);
+    let y = allocate(planner, node, &order, channel, std::iter::once(&x_place), &extras);
     planner.put(node.output, y.clone());
     let bias = bias(planner, &rest)?;
     let kind = if slides { "depthwise" } else { "conv" };
@@ -313,7 +311,7 @@ impl Work<'_> {
             for extra in &self.extras {
                 operands.push(own(&self.part(extra, phases)?)?);
             }
-            self.step(planner, kernel.clone(), y, operands);
+            planner.part(kernel.clone(), y, operands, self.node);
         }
         Ok(())
     }
@@ -352,19 +350,8 @@ impl Work<'_> {
                 epilogue.compose(&parts)
             }
         };
-        self.step(planner, Rc::new(Pointwise { program }), y, operands);
+        planner.part(Rc::new(Pointwise { program }), y, operands, self.node);
         Ok(())
-    }
-
-    fn step(
-        &self,
-        planner: &mut Planner<'_>,
-        kernel: Rc<dyn crate::kernel::Kernel>,
-        y: Place,
-        operands: Vec<Place>,
-    ) {
-        let origins = self.node.origins.clone();
-        planner.plan.steps.push(Step { kernel, y, operands, scratch: None, origins });
     }
 }
 

@@ -10,8 +10,11 @@
 //! - [`foresight`]: what is known before the first node: last uses, borders, parts of concatenations.
 //! - [`allocate`]: where a result goes.
 //! - [`contraction`], [`convolution`]: matrix products and convolutions as kernels.
+//! - `check`: in debug builds, a proof for every plan that no step reads what another has overwritten.
 
 mod allocate;
+#[cfg(debug_assertions)]
+mod check;
 mod contraction;
 mod convolution;
 mod foresight;
@@ -20,17 +23,19 @@ mod place;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use dunlin_abi::Simd;
+use dunlin_abi::{DType, Simd};
 
+#[cfg(debug_assertions)]
+pub(crate) use check::check;
 #[cfg(test)]
 pub(crate) use place::Buffer;
-pub(crate) use place::{Base, Kind, Place, Plan, Step, Weight};
+pub(crate) use place::{Base, Kind, Made, Place, Plan, Step, Weight};
 
 use crate::emit::fill::Fill;
 use crate::emit::pointwise::Pointwise;
 use crate::error::CompileError;
 use crate::graph::{Graph, Node, Op, Rearrange, ValueId};
-use crate::kernel::{Halo, Kernel, Layout, Want};
+use crate::kernel::{Halo, Kernel, Layout, Want, device_bytes};
 use crate::program::Program;
 use allocate::Freedom;
 use foresight::Foresight;
@@ -49,14 +54,17 @@ pub(crate) fn plan(graph: &Graph, simd: Simd, blocks: &HashMap<&str, u32>) -> Re
         raw: HashMap::new(),
         joined: HashMap::new(),
         buffer_last: Vec::new(),
+        borders: Vec::new(),
         now: 0,
     };
     planner.tensors();
     for index in 0..graph.nodes.len() {
         planner.now = index;
+        planner.borders.clear();
         planner.node(&graph.nodes[index])?;
     }
     planner.now = graph.nodes.len();
+    planner.borders.clear();
     planner.outputs()?;
     Ok(planner.plan)
 }
@@ -80,6 +88,8 @@ struct Planner<'a> {
     joined: HashMap<ValueId, Place>,
     /// The last node that reads anything in each buffer.
     buffer_last: Vec<usize>,
+    /// The operands of the node that is being planned round which it reads a border.
+    borders: Vec<(Place, Halo)>,
     /// The node that is being planned.
     now: usize,
 }
@@ -90,8 +100,7 @@ impl Planner<'_> {
         for value in &self.graph.inputs {
             let buffer = self.tensor(*value);
             self.plan.inputs.push(buffer);
-            let layout = Layout::row_major(self.graph.extents(*value));
-            self.places.insert(*value, Place { base: Base::Buffer(buffer), first: 0, layout, room: None });
+            self.places.insert(*value, self.whole_tensor(*value, buffer));
         }
         for output in &self.graph.outputs {
             let buffer = self.tensor(output.value);
@@ -101,12 +110,24 @@ impl Planner<'_> {
 
     fn tensor(&mut self, value: ValueId) -> usize {
         let value = self.graph.value(value);
-        let kind = Kind::Tensor { batched: value.shape.is_batched(), element_bytes: value.dtype.size() };
-        self.add_buffer(value.shape.elements(), kind, usize::MAX)
+        let kind = Kind::Tensor { batched: value.shape.is_batched() };
+        self.add_buffer(value.shape.elements().saturating_mul(value.dtype.size().into()), kind, usize::MAX)
     }
 
-    fn add_buffer(&mut self, elements: u64, kind: Kind, last: usize) -> usize {
-        self.plan.buffers.push(place::Buffer { elements, kind });
+    /// A tensor as the host writes and reads it.
+    fn whole_tensor(&self, value: ValueId, buffer: usize) -> Place {
+        let layout = Layout::row_major(self.graph.extents(value));
+        let bytes = self.graph.value(value).dtype.size();
+        Place { base: Base::Buffer(buffer), first: 0, layout, bytes, room: None }
+    }
+
+    /// Bytes of an element of a value while the model computes.
+    fn bytes(&self, value: ValueId) -> u32 {
+        device_bytes(self.graph.value(value).dtype)
+    }
+
+    fn add_buffer(&mut self, bytes: u64, kind: Kind, last: usize) -> usize {
+        self.plan.buffers.push(place::Buffer { bytes, kind });
         self.buffer_last.push(last);
         self.plan.buffers.len() - 1
     }
@@ -147,9 +168,9 @@ impl Planner<'_> {
         let largest =
             computed.max_by_key(|place| place.layout.strides.iter().filter(|stride| **stride != 0).count());
         let order = largest.map_or_else(|| (0..extents.len()).collect(), |place| place.layout.order());
-        let reusable: Vec<usize> = (0..operands.len()).collect();
-        let y = self.allocate(node.output, &order, Freedom::Any, &operands, &reusable);
         let kernel = Rc::new(Pointwise { program: program.clone() });
+        let overwritable: Vec<usize> = (0..operands.len()).collect();
+        let y = self.allocate(node.output, &order, Freedom::Any, &operands, &overwritable);
         self.step(kernel, y, operands, node);
         Ok(())
     }
@@ -169,7 +190,7 @@ impl Planner<'_> {
             let there = whole.part(axis, start, &extents);
             let here = self.operand(*part, Want::Any, None)?;
             if (here.base, here.first, &here.layout) != (there.base, there.first, &there.layout) {
-                self.step(Rc::new(Pointwise::copy()), there, vec![here], node);
+                self.copy(&there, &here, node.output, vec![*part]);
             }
             start += extents[axis];
         }
@@ -188,9 +209,9 @@ impl Planner<'_> {
             .map(|((before, outer), inner)| (*before, outer.saturating_sub(*inner).saturating_sub(*before)))
             .collect();
         let inside = y.inside(&sides);
-        let fill = Fill { halo: Halo { sides, value: value.to_bits() } };
-        self.step(Rc::new(fill), inside.clone(), Vec::new(), node);
-        self.step(Rc::new(Pointwise::copy()), inside, vec![x], node);
+        // Here the border is a part of the value.
+        self.fill(&inside, Halo { sides, value: value.to_bits() }, Made::Value(node.output));
+        self.copy(&inside, &x, node.output, vec![input]);
         self.put(node.output, y);
         Ok(())
     }
@@ -207,16 +228,8 @@ impl Planner<'_> {
             Some(axis) => Freedom::Unit(axis),
             None => Freedom::Dense,
         };
-        // A kernel may go over its operand more than once: what it reads besides must not be written.
-        let alone = |index: usize| {
-            operands
-                .iter()
-                .enumerate()
-                .all(|(other, place)| other == index || place.base != operands[index].base)
-        };
-        let reusable: Vec<usize> =
-            (0..operands.len()).filter(|index| kernel.in_place(*index) && alone(*index)).collect();
-        let y = self.allocate(node.output, &order, freedom, &operands, &reusable);
+        let overwritable: Vec<usize> = (0..operands.len()).filter(|index| kernel.in_place(*index)).collect();
+        let y = self.allocate(node.output, &order, freedom, &operands, &overwritable);
         self.step(Rc::clone(kernel), y, operands, node);
         Ok(())
     }
@@ -228,17 +241,11 @@ impl Planner<'_> {
             if here.base == Base::Buffer(buffer) {
                 continue;
             }
-            let layout = Layout::row_major(&here.layout.extents);
-            let there = Place { base: Base::Buffer(buffer), first: 0, layout, room: None };
-            let maker = self.graph.nodes.iter().find(|node| node.output == output.value);
-            let origins = maker.map(|node| node.origins.clone()).unwrap_or_default();
-            self.plan.steps.push(Step {
-                kernel: Rc::new(Pointwise::copy()),
-                y: there,
-                operands: vec![here],
-                scratch: None,
-                origins,
-            });
+            // The steps of a copy belong to the node that computes what is copied.
+            let maker = self.graph.nodes.iter().position(|node| node.output == output.value);
+            self.now = maker.unwrap_or(self.graph.nodes.len());
+            let there = self.whole_tensor(output.value, buffer);
+            self.copy(&there, &here, output.value, vec![output.value]);
         }
         Ok(())
     }
@@ -267,12 +274,21 @@ impl Planner<'_> {
             Some(place) => place.clone(),
             None => self.constant(value, want)?,
         };
+        let there = self.fitting(value, here, want, halo.clone());
+        if let Some(halo) = halo.filter(|halo| halo.sides.iter().any(|side| *side != (0, 0))) {
+            self.borders.push((there.clone(), halo));
+        }
+        Ok(there)
+    }
+
+    /// The place of a value, or of a copy that a reader with these wishes can read.
+    fn fitting(&mut self, value: ValueId, here: Place, want: Want, halo: Option<Halo>) -> Place {
         if here.fits(want) && halo.as_ref().is_none_or(|halo| here.has_room(halo)) {
-            return Ok(here);
+            return here;
         }
         let key = (value, want, halo);
         if let Some(moved) = self.moved.get(&key) {
-            return Ok(moved.clone());
+            return moved.clone();
         }
         let mut order = here.layout.order();
         match want {
@@ -284,12 +300,10 @@ impl Planner<'_> {
             }
         }
         let last = self.foresight.last[value.0].max(self.now);
-        let there = self.fresh(&here.layout.extents, &order, key.2.as_ref(), last);
-        let origins = self.graph.nodes.get(self.now).map(|node| node.origins.clone()).unwrap_or_default();
-        let kernel = Rc::new(Pointwise::copy());
-        self.plan.steps.push(Step { kernel, y: there.clone(), operands: vec![here], scratch: None, origins });
+        let there = self.fresh(&here.layout.extents, here.bytes, &order, key.2.as_ref(), last);
+        self.copy(&there, &here, value, vec![value]);
         self.moved.insert(key, there.clone());
-        Ok(there)
+        there
     }
 
     /// Where a constant lies, in the order that a reader wants; it is written so into the module.
@@ -301,6 +315,7 @@ impl Planner<'_> {
             order.push(axis);
         }
         let layout = Layout::ordered(&constant.shape, &order);
+        let bytes = device_bytes(constant.data.dtype());
         let key = (value, order);
         let weight = match self.raw.get(&key) {
             Some(weight) => *weight,
@@ -308,15 +323,19 @@ impl Planner<'_> {
                 let values =
                     constant.words().ok_or_else(|| fault("a constant has a type of the folder's only"))?;
                 let mut words = vec![0; values.len()];
-                for (word, place) in values.iter().zip(layout.places()) {
-                    words[place.unsigned_abs() as usize] = *word;
+                let each = (bytes / 4) as usize;
+                for (element, place) in values.chunks(each).zip(layout.places()) {
+                    let at = place.unsigned_abs() as usize * each;
+                    words[at..at + each].copy_from_slice(element);
                 }
-                let weight = self.add_weight(Weight { words, parameters: values.len() as u64 });
+                let floats = constant.data.dtype() == DType::F32;
+                let parameters = constant.data.len() as u64;
+                let weight = self.add_weight(Weight { words, floats, parameters });
                 self.raw.insert(key, weight);
                 weight
             }
         };
-        Ok(Place { base: Base::Weight(weight), first: 0, layout, room: None })
+        Ok(Place { base: Base::Weight(weight), first: 0, layout, bytes, room: None })
     }
 
     fn add_weight(&mut self, weight: Weight) -> usize {
@@ -326,10 +345,47 @@ impl Planner<'_> {
 
     /// Adds the step that computes a node's value, and remembers where it lies.
     fn step(&mut self, kernel: Rc<dyn Kernel>, y: Place, operands: Vec<Place>, node: &Node) {
-        let scratch_bytes = kernel.scratch_bytes();
-        let scratch =
-            (scratch_bytes > 0).then(|| self.add_buffer(scratch_bytes.div_ceil(4), Kind::Arena, self.now));
         self.put(node.output, y.clone());
-        self.plan.steps.push(Step { kernel, y, operands, scratch, origins: node.origins.clone() });
+        self.part(kernel, y, operands, node);
+    }
+
+    /// Adds a step that computes a part of a node's value.
+    fn part(&mut self, kernel: Rc<dyn Kernel>, y: Place, operands: Vec<Place>, node: &Node) {
+        let scratch_bytes = kernel.scratch_bytes();
+        let scratch = (scratch_bytes > 0)
+            .then(|| self.add_buffer(scratch_bytes.next_multiple_of(4), Kind::Arena, self.now));
+        self.plan.steps.push(Step {
+            kernel,
+            y,
+            operands,
+            scratch,
+            origins: node.origins.clone(),
+            made: Made::Value(node.output),
+            reads: node.inputs.clone(),
+            borders: self.borders.clone(),
+        });
+    }
+
+    /// Adds a step that moves elements, of which `value` consists, as they are.
+    fn copy(&mut self, there: &Place, here: &Place, value: ValueId, reads: Vec<ValueId>) {
+        self.move_step(Pointwise::copy(), there.words(), vec![here.words()], Made::Value(value), reads);
+    }
+
+    /// Adds a step that fills the border of a place.
+    fn fill(&mut self, place: &Place, halo: Halo, made: Made) {
+        self.move_step(Fill { halo }, Place { room: None, ..place.clone() }, Vec::new(), made, Vec::new());
+    }
+
+    fn move_step(
+        &mut self,
+        kernel: impl Kernel + 'static,
+        y: Place,
+        operands: Vec<Place>,
+        made: Made,
+        reads: Vec<ValueId>,
+    ) {
+        let origins = self.graph.nodes.get(self.now).map(|node| node.origins.clone()).unwrap_or_default();
+        let (kernel, borders) = (Rc::new(kernel), Vec::new());
+        self.plan.steps.push(Step { kernel, y, operands, scratch: None, origins, made, reads, borders });
     }
 }

@@ -6,6 +6,7 @@ use dunlin_abi::DType;
 
 use super::{Refusal, integer};
 use crate::constant::{Constant, ConstantData};
+use crate::emit::integer::{IntegerMap, Width, has_meaning};
 use crate::error::CompileError;
 use crate::graph::{Axis, Graph, MAX_AXES, Op, Rearrange, Shape, ValueId};
 use crate::import::node_name;
@@ -230,7 +231,7 @@ impl Call<'_> {
         shape: Shape,
     ) -> Result<ValueId, Refusal> {
         check_axes(shape.rank())?;
-        let (actual, limit) = (shape.elements().saturating_mul(4), MAX_TENSOR_BYTES);
+        let (actual, limit) = (shape.elements().saturating_mul(dtype.size().max(4).into()), MAX_TENSOR_BYTES);
         let name = self.name();
         if actual > limit {
             let what = format!("one sample of tensor {name:?}");
@@ -246,12 +247,18 @@ impl Call<'_> {
             let reason = format!("its result has the shape {shape}, which holds nothing");
             return Err(Refusal::unsupported(reason, "remove the node"));
         }
-        let input_dtypes = inputs.iter().map(|id| self.dtype(*id));
-        if let Some(dtype) =
-            input_dtypes.into_iter().find(|dtype| !matches!(dtype, DType::F32 | DType::Bool | DType::I32))
+        if let Some(input) = inputs.iter().enumerate().find(|(index, id)| !op.takes(*index, self.dtype(**id)))
         {
-            let reason = format!("it would compute with {dtype} on the device");
-            return Err(Refusal::unsupported(reason, "export the model in float32, with fixed shapes"));
+            let value = self.graph.value(*input.1);
+            let reason =
+                format!("its operand {:?} is {}, and it computes with float32", value.name, value.dtype);
+            return Err(Refusal::unsupported(reason, "cast the operand to float32 before it"));
+        }
+        if inputs.iter().filter_map(|id| self.graph.constant(*id)).any(integer::depends_on_batch) {
+            return Err(Refusal::unsupported(
+                "it calculates with the batch size, which is not known",
+                FIX_BATCH,
+            ));
         }
         Ok(self.graph.add_node(&name, dtype, op, inputs, shape))
     }
@@ -274,7 +281,8 @@ impl Call<'_> {
         self.pointwise_typed(DType::F32, formula, operands)
     }
 
-    /// The same for a result of any type: truth values, or integers that are all known.
+    /// The same for truth values as the result. A function of integers gives integers where it does not
+    /// give truth values; it is computed at once if all operands are known.
     pub(super) fn pointwise_typed(
         &mut self,
         dtype: DType,
@@ -286,8 +294,40 @@ impl Call<'_> {
         if let Some(folded) = integer::fold(self.graph, &program, dtype, &operands, &shape)? {
             return self.add_constant(folded);
         }
+        if let Some(integers) = operands.iter().map(|id| self.dtype(*id)).find(|d| Width::of(*d).is_some()) {
+            let result = if dtype == DType::Bool { DType::Bool } else { integers };
+            return self.integers(program, (integers, result), operands, shape);
+        }
         let (program, operands) = self.with_numbers(&program, operands);
         self.add_typed(dtype, Op::Pointwise(program), operands, shape)
+    }
+
+    /// A function of integers of the first type with a result of the second, on the device.
+    fn integers(
+        &mut self,
+        program: Program,
+        (dtype, result): (DType, DType),
+        operands: Vec<ValueId>,
+        shape: Shape,
+    ) -> Result<ValueId, Refusal> {
+        let dtypes: Vec<DType> = operands.iter().map(|id| self.dtype(*id)).collect();
+        let Some(width) = Width::of(dtype) else { return Err(integer::no_meaning()) };
+        if !has_meaning(&program) {
+            return Err(integer::no_meaning());
+        }
+        if dtypes.iter().any(|other| !matches!(other, DType::Bool) && *other != dtype) {
+            return Err(Refusal::malformed("its operands have different types"));
+        }
+        let map = IntegerMap { program, width, operands: dtypes, result };
+        self.add_typed(result, Op::Kernel(Rc::new(map)), operands, shape)
+    }
+
+    /// A value that is not known, as elements of another type, of which one at least is an integer.
+    pub(super) fn cast_integers(&mut self, input: ValueId, to: DType) -> Result<ValueId, Refusal> {
+        let (from, shape) = (self.dtype(input), self.shape(input));
+        let Some(width) = Width::of(from).or(Width::of(to)) else { return Err(integer::no_meaning()) };
+        let map = IntegerMap { program: Program::identity(), width, operands: vec![from], result: to };
+        self.add_typed(to, Op::Kernel(Rc::new(map)), vec![input], shape)
     }
 
     /// The program with single numbers that are known in it, instead of as operands, unless all are known.

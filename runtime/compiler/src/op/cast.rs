@@ -1,14 +1,11 @@
-//! Cast: folded for constants, nothing at all between types that are one on the device: float32, and
-//! truth values, which are the numbers 1 and 0.
-
-use std::rc::Rc;
+//! Cast: folded for constants, else computed on the device: from and to integers by `emit::integer`; truth
+//! values are the numbers 1 and 0 there.
 
 use dunlin_abi::DType;
 
 use super::{Call, Refusal};
 use crate::constant::{Constant, ConstantData};
-use crate::emit::convert::{Conversion, Convert};
-use crate::graph::{Op, ValueId, batch_factor, narrowed, widened};
+use crate::graph::{ValueId, batch_factor, narrowed, widened};
 use crate::import::dtype;
 use crate::program::operand;
 
@@ -21,44 +18,32 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
             "export the model in float32",
         ));
     };
+    self::to(call, input, to)
+}
+
+/// A value as elements of another type.
+pub(super) fn to(call: &mut Call<'_>, input: ValueId, to: DType) -> Result<ValueId, Refusal> {
     let from = call.dtype(input);
     if from == to {
         return Ok(input);
     }
-    if call.graph.constant(input).is_none() {
-        match (from, to) {
-            (DType::Bool, DType::F32) => return call.pointwise(&operand(0), &[input]),
+    let Some(constant) = call.graph.constant(input) else {
+        return match (from, to) {
+            (DType::F64, _) | (_, DType::F64) => {
+                Err(Refusal::unsupported("it casts to float64 on the device", "export the model in float32"))
+            }
+            (DType::Bool, DType::F32) => call.pointwise(&operand(0), &[input]),
             (DType::F32, DType::Bool) => {
-                return call.pointwise_typed(DType::Bool, &operand(0).equal(0.0).equal(0.0), &[input]);
+                call.pointwise_typed(DType::Bool, &operand(0).equal(0.0).equal(0.0), &[input])
             }
-            // Integers on the device are indices of 32 bits.
-            (DType::I32, DType::I64) => return Ok(input),
-            (DType::I32, DType::F32) => return convert(call, input, Conversion::I32ToF32),
-            (DType::I32, DType::Bool) => {
-                let numbers = convert(call, input, Conversion::I32ToF32)?;
-                return call.pointwise_typed(DType::Bool, &operand(0).equal(0.0).equal(0.0), &[numbers]);
-            }
-            (DType::F32 | DType::Bool, DType::I32 | DType::I64) => {
-                return convert(call, input, Conversion::F32ToI32);
-            }
-            _ => {}
-        }
-    }
-    let constant = call.constant(0, "a tensor that is cast to another type")?;
+            _ => call.cast_integers(input, to),
+        };
+    };
     let data = cast(&constant.data, to).ok_or_else(|| {
         Refusal::unsupported("it casts the batch size", "export the model with fixed shapes")
     })?;
     let shape = constant.shape.clone();
     call.add_constant(Constant { shape, data })
-}
-
-/// A conversion on the device.
-fn convert(call: &mut Call<'_>, input: ValueId, conversion: Conversion) -> Result<ValueId, Refusal> {
-    let shape = call.shape(input);
-    let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
-    let dtype = if conversion == Conversion::F32ToI32 { DType::I32 } else { DType::F32 };
-    let kernel = Rc::new(Convert { conversion, len });
-    call.add_typed(dtype, Op::Kernel(kernel), vec![input], shape)
 }
 
 /// The numbers as another type: towards zero from floats to integers, saturating.

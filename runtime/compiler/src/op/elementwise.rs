@@ -1,10 +1,13 @@
-//! The operators that are one formula of their operands: a line each.
+//! The operators that are one formula of their operands: a line each. A formula of integers is computed with
+//! integers: see `emit::integer`.
 //!
 //! An operator with attributes, or with a rule of its own for types, has a file of its own.
 
 use dunlin_abi::DType;
 
 use super::{Call, Refusal};
+use crate::constant::ConstantData;
+use crate::emit::integer::Width;
 use crate::graph::ValueId;
 use crate::program::{Formula, operand};
 
@@ -14,7 +17,13 @@ pub(super) fn map(call: &mut Call<'_>, formula: impl FnOnce(Formula) -> Formula)
     call.pointwise(&formula(operand(0)), &[x])
 }
 
-/// Two operands that broadcast, one formula; integers are computed at once.
+/// One operand of numbers or integers, one formula.
+fn map_any(call: &mut Call<'_>, formula: impl FnOnce(Formula) -> Formula) -> Result<ValueId, Refusal> {
+    let x = call.input(0)?;
+    call.pointwise(&formula(operand(0)), &[x])
+}
+
+/// Two operands that broadcast, one formula.
 fn zip(call: &mut Call<'_>, formula: impl FnOnce(Formula, Formula) -> Formula) -> Result<ValueId, Refusal> {
     let (a, b) = (call.input(0)?, call.input(1)?);
     if call.dtype(a) != call.dtype(b) {
@@ -74,10 +83,8 @@ operators! {
     log(x) = x.log();
     mish(x) = x.clone() * softplus_of(x).tanh();
     reciprocal(x) = Formula::from(1.0) / x;
-    relu(x) = x.max(0.0);
     round(x) = x.nearest();
     sigmoid(x) = x.sigmoid();
-    sign(x) = x.clone().equal(0.0).select(x.clone(), x.clone().equal(x.clone()).select(Formula::from(1.0).copy_sign(x.clone()), x));
     sin(x) = x.sin();
     softplus(x) = softplus_of(x);
     softsign(x) = x.clone() / (x.abs() + 1.0);
@@ -87,11 +94,17 @@ operators! {
 }
 
 operators! {
+    map_any:
+    abs(x) = x.abs();
+    neg(x) = -x;
+    relu(x) = x.max(0.0);
+}
+
+operators! {
     zip:
     add(a, b) = a + b;
     div(a, b) = a / b;
     mul(a, b) = a * b;
-    pow_of(a, b) = a.pow(b);
     sub(a, b) = a - b;
 }
 
@@ -123,15 +136,14 @@ pub(super) fn softplus_of(x: Formula) -> Formula {
     x.clone().max(0.0) + ((-x.abs()).exp_down() + 1.0).log()
 }
 
-/// `-x` and `|x|` exist for integers too.
-pub(super) fn neg(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
-    let x = call.input(0)?;
-    call.pointwise(&-operand(0), &[x])
-}
-
-pub(super) fn abs(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
-    let x = call.input(0)?;
-    call.pointwise(&operand(0).abs(), &[x])
+/// 1, 0 or -1; of floats, zeros keep their sign, and NaN stays NaN.
+pub(super) fn sign(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let (id, x) = (call.input(0)?, operand(0));
+    let of_a_number = match Width::of(call.dtype(id)) {
+        Some(_) => x.clone().less(0.0).select(-1.0, 1.0),
+        None => x.clone().equal(x.clone()).select(Formula::from(1.0).copy_sign(x.clone()), x.clone()),
+    };
+    call.pointwise(&x.clone().equal(0.0).select(x, of_a_number), &[id])
 }
 
 /// `1 - x` for a truth value.
@@ -152,19 +164,43 @@ pub(super) fn mean(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     call.pointwise(&(operand(0) / count as f32), &[sum])
 }
 
-/// `a^b`; ONNX lets the types differ, and a known exponent of another type is converted.
+/// `a^b`, of the type of a. Integers are raised to a known whole number.
 pub(super) fn pow(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let (a, b) = (call.input(0)?, call.input(1)?);
-    if call.dtype(a) == call.dtype(b) {
-        return pow_of(call);
+    if Width::of(call.dtype(a)).is_some() {
+        return integer_power(call, a, b);
     }
     let a = call.f32(0)?;
-    let exponent = call.constant(1, "the exponent")?;
-    let data =
-        exponent.data.cast(DType::F32).ok_or_else(|| Refusal::malformed("its exponent is no float32"))?;
-    let shape = exponent.shape.clone();
-    let b = call.add_constant(crate::Constant { shape, data })?;
+    let b = super::cast::to(call, b, DType::F32)?;
     call.pointwise(&operand(0).pow(operand(1)), &[a, b])
+}
+
+/// The largest exponent of an integer: 3 to the power of 40 does not fit 64 bits, but 1, 0, -1 and 2 may
+/// have larger ones.
+const MAX_EXPONENT: f64 = 64.0;
+
+/// The square for every further bit of the exponent, times the base where the bit is set.
+fn integer_power(call: &mut Call<'_>, a: ValueId, b: ValueId) -> Result<ValueId, Refusal> {
+    let exponent = call.graph.constant(b).and_then(|constant| constant.data.cast(DType::F64));
+    let exponent = match exponent {
+        Some(ConstantData::F64(values)) if values.windows(2).all(|pair| pair[0] == pair[1]) => {
+            values.first().copied().filter(|e| e.fract() == 0.0 && (0.0..=MAX_EXPONENT).contains(e))
+        }
+        _ => None,
+    };
+    let Some(exponent) = exponent else {
+        let reason =
+            format!("it raises integers to a power that is no known whole number of 0 to {MAX_EXPONENT}");
+        return Err(Refusal::unsupported(reason, "cast its operands to float32"));
+    };
+    let exponent = exponent as u32;
+    let bits = (0..u32::BITS - exponent.leading_zeros()).rev();
+    let power = bits.fold(Formula::from(1.0), |power, bit| {
+        let square = power.clone() * power;
+        if exponent >> bit & 1 == 1 { square * operand(0) } else { square }
+    });
+    // Both operands, so that the result has the shape to which they broadcast.
+    call.pointwise(&(power + (operand(1) - operand(1))), &[a, b])
 }
 
 /// Infinity of the signs that the attributes name.
@@ -181,8 +217,8 @@ pub(super) fn is_inf(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     call.pointwise_typed(DType::Bool, &formula, &[x])
 }
 
-/// The rest of a division: with the sign of the dividend for floats (`fmod` must be 1), and of the divisor
-/// for integers, which are computed at once.
+/// The rest of a division: with the sign of the dividend if `fmod` is 1, which it must be for floats, else
+/// with the sign of the divisor.
 pub(super) fn modulo(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let (a, b) = (call.input(0)?, call.input(1)?);
     if call.dtype(a) != call.dtype(b) {
@@ -193,8 +229,11 @@ pub(super) fn modulo(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let formula = match (call.flag("fmod")?, call.dtype(a)) {
         (true, _) => truncated,
         (false, DType::F32) => return Err(Refusal::malformed("fmod must be 1 for float32")),
-        // The rest and the divisor have different signs where their product is negative.
-        (false, _) => (truncated.clone() * y.clone()).less(0.0).select(truncated.clone() + y, truncated),
+        (false, _) => {
+            let same_sign = truncated.clone().less(0.0).equal(y.clone().less(0.0));
+            let of_the_divisor = same_sign.select(truncated.clone(), truncated.clone() + y);
+            truncated.clone().equal(0.0).select(truncated, of_the_divisor)
+        }
     };
     call.pointwise(&formula, &[a, b])
 }

@@ -10,6 +10,7 @@ use dunlin_abi::DType;
 use super::{Call, Refusal, integer};
 use crate::constant::ConstantData;
 use crate::emit::gather::Gather;
+use crate::emit::integer::Width;
 use crate::graph::{Op, Shape, ValueId};
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
@@ -42,6 +43,10 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     call.reshape(joined, whole)
 }
 
+fn too_large() -> Refusal {
+    Refusal::malformed("its result is too large")
+}
+
 /// A kernel that reads the indices; where the samples have indices of their own, x is the same for all.
 fn at_run_time(
     call: &mut Call<'_>,
@@ -50,9 +55,9 @@ fn at_run_time(
     axis: usize,
 ) -> Result<ValueId, Refusal> {
     let (shape, picks) = (call.shape(data), call.shape(indices));
-    if call.dtype(indices) != DType::I32 {
+    let Some(index) = Width::of(call.dtype(indices)) else {
         return Err(Refusal::malformed("its indices are no integers"));
-    }
+    };
     let batch = match (shape.batch, picks.batch) {
         (Some(batch), None) if batch > axis => Some(batch + picks.sample.len() - 1),
         (batch, None) => batch,
@@ -64,15 +69,17 @@ fn at_run_time(
     };
     let product = |extents: &[u32]| {
         let product = extents.iter().try_fold(1u32, |product, extent| product.checked_mul(*extent));
-        product.ok_or_else(|| Refusal::malformed("its result is too large"))
+        product.ok_or_else(too_large)
     };
+    let words = if call.dtype(data) == DType::I64 { 2 } else { 1 };
     let (before, behind) = (&shape.sample[..axis], &shape.sample[axis + 1..]);
     let sample = [before, &picks.sample, behind].concat();
     let gather = Gather {
         outer: product(before)?,
         extent: shape.sample[axis],
-        inner: product(behind)?,
+        inner: product(behind)?.checked_mul(words).ok_or_else(too_large)?,
         count: product(&picks.sample)?,
+        index,
     };
     let dtype = call.dtype(data);
     call.add_typed(dtype, Op::Kernel(Rc::new(gather)), vec![data, indices], Shape::new(batch, sample))

@@ -1,5 +1,6 @@
 //! Arithmetic with integers that are known while the model is compiled: shapes, axes and indices, as
-//! exporters compute them in the graph.
+//! exporters compute them in the graph. It is the arithmetic of `emit::integer`, which computes what is
+//! known on the device only.
 //!
 //! The extent of the batch axis is a mark among them, not a number: it may be chosen and moved, and it
 //! differs from every negative number, but calculating with it is refused.
@@ -8,6 +9,8 @@ use dunlin_abi::DType;
 
 use super::Refusal;
 use crate::constant::{Constant, ConstantData};
+use crate::emit;
+use crate::emit::integer::{Width, whole};
 use crate::graph::{Graph, Shape, ValueId, batch_extent, batch_factor, narrowed, widened};
 use crate::passes::fold;
 use crate::program::{Binary, Inst, Program, Unary};
@@ -53,8 +56,9 @@ pub(super) fn fold(
         return Err(Refusal::malformed("its operands have different types"));
     };
     let count = usize::try_from(shape.elements()).unwrap_or(0);
+    let width = Width::of(integers).unwrap_or(Width::Bits64);
     let value =
-        |index: usize| evaluate(program, |place| columns.get(place).map_or(0, |column| column[index]));
+        |index: usize| evaluate(program, width, |place| columns.get(place).map_or(0, |column| column[index]));
     let results = (0..count).map(value).collect::<Result<Vec<i64>, Refusal>>()?;
     let data = match (dtype, integers) {
         (DType::Bool, _) => ConstantData::Bool(results.iter().map(|result| *result != 0).collect()),
@@ -67,18 +71,29 @@ pub(super) fn fold(
     Ok(Constant::new(shape.sample.clone(), data))
 }
 
-pub(super) fn overflow() -> Refusal {
-    Refusal::malformed("its integers overflow, or are divided by 0")
+/// Whether a constant holds the batch size, or something that was calculated from it.
+pub(super) fn depends_on_batch(constant: &Constant) -> bool {
+    values(constant).is_some_and(|values| values.iter().any(|value| batch_factor(*value).is_some()))
 }
 
-pub(super) fn evaluate(program: &Program, operand: impl Fn(usize) -> i64) -> Result<i64, Refusal> {
+/// A result that fits no constant, because it is one of the numbers that stand for the batch size.
+pub(super) fn overflow() -> Refusal {
+    Refusal::unsupported("its integers overflow", "export the model with smaller integers")
+}
+
+/// What a program gives for integers of this width.
+pub(super) fn evaluate(
+    program: &Program,
+    width: Width,
+    operand: impl Fn(usize) -> i64,
+) -> Result<i64, Refusal> {
     let mut results: Vec<i64> = Vec::with_capacity(program.insts().len());
     for inst in program.insts() {
         results.push(match *inst {
             Inst::Operand(place) => operand(place),
-            Inst::Number(bits) => whole(f32::from_bits(bits))?,
-            Inst::Unary(function, a) => unary(function, results[a])?,
-            Inst::Binary(function, a, b) => binary(function, results[a], results[b])?,
+            Inst::Number(bits) => whole(bits).ok_or_else(no_meaning)?.into(),
+            Inst::Unary(function, a) => unary(function, width, results[a])?,
+            Inst::Binary(function, a, b) => binary(function, width, results[a], results[b])?,
             Inst::Select(condition, then, otherwise) => {
                 if number(results[condition])? == 0 {
                     results[otherwise]
@@ -91,13 +106,14 @@ pub(super) fn evaluate(program: &Program, operand: impl Fn(usize) -> i64) -> Res
     results.last().copied().ok_or_else(overflow)
 }
 
-fn whole(number: f32) -> Result<i64, Refusal> {
-    // Formulas hold small whole numbers only where integers go through them.
-    if number.fract() == 0.0 && number.abs() < 16_777_216.0 { Ok(number as i64) } else { Err(no_meaning()) }
+pub(super) fn no_meaning() -> Refusal {
+    Refusal::unsupported("its function has no meaning for integers", "cast its operands to float32")
 }
 
-fn no_meaning() -> Refusal {
-    Refusal::unsupported("its function has no meaning for integers", "export the model in float32")
+/// A result, which must not be one of the marks by chance.
+fn unmarked(result: Option<i64>) -> Result<i64, Refusal> {
+    let value = result.ok_or_else(no_meaning)?;
+    if batch_factor(value).is_some() { Err(overflow()) } else { Ok(value) }
 }
 
 /// A value that is no mark.
@@ -109,15 +125,8 @@ fn number(value: i64) -> Result<i64, Refusal> {
     Ok(value)
 }
 
-fn unary(function: Unary, a: i64) -> Result<i64, Refusal> {
-    let a = number(a)?;
-    match function {
-        Unary::Neg => a.checked_neg().ok_or_else(overflow),
-        Unary::Abs => a.checked_abs().ok_or_else(overflow),
-        Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Nearest => Ok(a),
-        Unary::Sqrt | Unary::Exp | Unary::ExpDown | Unary::Log | Unary::Sin | Unary::Cos => Err(no_meaning()),
-        Unary::Tanh | Unary::Sigmoid | Unary::Erf => Err(no_meaning()),
-    }
+fn unary(function: Unary, width: Width, a: i64) -> Result<i64, Refusal> {
+    unmarked(emit::integer::unary(function, width, number(a)?))
 }
 
 /// What can be said of the batch size without knowing it: its multiples, and that it is at least 1.
@@ -143,23 +152,9 @@ fn with_marks(function: Binary, a: i64, b: i64) -> Option<i64> {
     }
 }
 
-pub(super) fn binary(function: Binary, a: i64, b: i64) -> Result<i64, Refusal> {
+pub(super) fn binary(function: Binary, width: Width, a: i64, b: i64) -> Result<i64, Refusal> {
     if let Some(result) = with_marks(function, a, b) {
         return Ok(result);
     }
-    let (a, b) = (number(a)?, number(b)?);
-    let result = match function {
-        Binary::Add => a.checked_add(b),
-        Binary::Sub => a.checked_sub(b),
-        Binary::Mul => a.checked_mul(b),
-        Binary::Div => a.checked_div(b),
-        Binary::Min => Some(a.min(b)),
-        Binary::Max => Some(a.max(b)),
-        Binary::Pow => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
-        Binary::Equal => Some((a == b).into()),
-        Binary::Less => Some((a < b).into()),
-        Binary::LessOrEqual => Some((a <= b).into()),
-        Binary::CopySign => return Err(no_meaning()),
-    };
-    result.ok_or_else(overflow)
+    unmarked(emit::integer::binary(function, width, number(a)?, number(b)?))
 }

@@ -1,12 +1,17 @@
 //! Reductions: sums, means, norms and extremes over axes.
 //!
 //! The axes are an attribute at first, and an input since opset 13 (ReduceSum) or 18 (the others).
-//! Integers are reduced at once; they are shapes. Samples are never reduced with one another.
+//! Samples are never reduced with one another.
+
+use std::rc::Rc;
 
 use dunlin_abi::DType;
 
 use super::{Call, Refusal, integer};
 use crate::constant::{Constant, ConstantData};
+use crate::emit::extreme::Extreme;
+use crate::emit::integer::{Width, has_meaning};
+use crate::emit::integer_fold::IntegerFold;
 use crate::emit::sweep::{Combine, Fold, Sweep};
 use crate::graph::{Axis, Op, Shape, ValueId, narrowed};
 use crate::kernel::Layout;
@@ -87,9 +92,47 @@ fn lower(
         let folded = fold_integers(constant, &swept, &folds(1.0), result.sample)?;
         return call.add_constant(folded);
     }
-    let x = call.f32(0)?;
-    let y = kept(call, name, x, swept, folds)?;
+    let y = match Width::of(call.dtype(x)) {
+        Some(width) => integers(call, name, x, swept, width, folds)?,
+        None => {
+            let x = call.f32(0)?;
+            kept(call, name, x, swept, folds)?
+        }
+    };
     call.reshape(y, result)
+}
+
+/// The same for integers that are known on the device only.
+fn integers(
+    call: &mut Call<'_>,
+    name: &'static str,
+    x: ValueId,
+    swept: Vec<bool>,
+    width: Width,
+    folds: impl FnOnce(f32) -> Vec<Fold>,
+) -> Result<ValueId, Refusal> {
+    let (shape, dtype) = (call.shape(x), call.dtype(x));
+    let axes = shape.sample.iter().zip(&swept);
+    let whole: Vec<u32> = axes.clone().map(|(extent, swept)| if *swept { 1 } else { *extent }).collect();
+    let count = axes.filter(|(_, swept)| **swept).fold(1.0, |count, (extent, _)| count * *extent as f32);
+    let folds = folds(count);
+    let [Fold { combine, of, then, .. }] = folds.as_slice() else { return Err(no_integers()) };
+    if !has_meaning(of) || !has_meaning(then) {
+        return Err(no_integers());
+    }
+    let combine = function(*combine);
+    let fold = IntegerFold { name, dtype, width, swept, combine, of: of.clone(), then: then.clone() };
+    call.add_typed(dtype, Op::Kernel(Rc::new(fold)), vec![x], shape.with_sample(whole))
+}
+
+/// How integers are combined.
+fn function(combine: Combine) -> Binary {
+    match combine {
+        Combine::Sum => Binary::Add,
+        Combine::Product => Binary::Mul,
+        Combine::Least => Binary::Min,
+        Combine::Greatest | Combine::Top => Binary::Max,
+    }
 }
 
 /// A reduction that keeps the swept axes, with the extent 1; `folds` are told how many numbers there are.
@@ -165,13 +208,14 @@ fn fold_integers(
     if !fold.then.is_identity() {
         return Err(no_integers());
     }
-    let (function, start) = match fold.combine {
-        Combine::Sum => (Binary::Add, Some(0)),
-        Combine::Product => (Binary::Mul, Some(1)),
-        Combine::Least => (Binary::Min, None),
-        Combine::Greatest | Combine::Top => (Binary::Max, None),
+    let function = function(fold.combine);
+    let start = match function {
+        Binary::Add => Some(0),
+        Binary::Mul => Some(1),
+        _ => None,
     };
     let values = integer::values(x).ok_or_else(no_integers)?;
+    let width = Width::of(x.data.dtype()).ok_or_else(no_integers)?;
     // Where each number goes: swept axes do not move it.
     let sizes = x.shape.iter().zip(swept).map(|(extent, swept)| if *swept { 1 } else { *extent });
     let places = Layout::row_major(&sizes.collect::<Vec<_>>()).broadcast(&x.shape).places();
@@ -182,9 +226,9 @@ fn fold_integers(
     let mut results: Vec<Option<i64>> = vec![start; usize::try_from(count).unwrap_or(0)];
     for (value, place) in values.iter().zip(places) {
         let Some(result) = results.get_mut(place.unsigned_abs() as usize) else { continue };
-        let number = integer::evaluate(&fold.of, |_| *value)?;
+        let number = integer::evaluate(&fold.of, width, |_| *value)?;
         *result = Some(match *result {
-            Some(before) => integer::binary(function, before, number)?,
+            Some(before) => integer::binary(function, width, before, number)?,
             None => number,
         });
     }
@@ -203,10 +247,28 @@ fn no_integers() -> Refusal {
     Refusal::unsupported("it would compute with integers", "cast its operand to float32")
 }
 
-/// ArgMax and ArgMin give int64, which no output has.
-pub(super) fn arg(_: &mut Call<'_>) -> Result<ValueId, Refusal> {
-    Err(Refusal::unsupported(
-        "its result is int64, a place and no number",
-        "leave it out, and take the greatest of the scores where they are used",
-    ))
+/// `ArgMax(x)` and `ArgMin(x)`: the place of the greatest or the smallest number along an axis, as int64.
+pub(super) fn arg(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
+    let x = call.input(0)?;
+    let (shape, dtype) = (call.shape(x), call.dtype(x));
+    let axis = call.sample_axis(&shape, call.int("axis", 0)?, "searches")?;
+    let (keeps, last) = (call.flag_or("keepdims", true)?, call.flag("select_last_index")?);
+    if !matches!(dtype, DType::F32 | DType::I32 | DType::I64) {
+        return Err(Refusal::unsupported(
+            format!("it searches among {dtype}"),
+            "cast its operand to float32",
+        ));
+    }
+    let greatest = call.node.op_type() == "ArgMax";
+    let mut sample = shape.sample.clone();
+    sample[axis] = 1;
+    let kernel = Extreme { dtype, axis, greatest, last };
+    let y = call.add_typed(DType::I64, Op::Kernel(Rc::new(kernel)), vec![x], shape.with_sample(sample))?;
+    if keeps {
+        return Ok(y);
+    }
+    let swept: Vec<bool> = (0..shape.sample.len()).map(|other| other == axis).collect();
+    let kept = shape.sample.iter().zip(&swept).filter(|(_, swept)| !**swept);
+    let kept = kept.map(|(extent, _)| *extent).collect();
+    call.reshape(y, without(&shape, &swept, kept))
 }

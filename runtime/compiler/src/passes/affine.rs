@@ -3,24 +3,22 @@
 //!
 //! From the program of the element-wise node behind it, one step after the other is taken while it is
 //! an addition, a subtraction, a multiplication or a division of the sum and a number, or a constant
-//! with one number a column. What is left stays behind.
+//! with one number a column. What is left stays behind. Every change removes an instruction.
 
 use super::chain::only_reader;
 use super::epilogue::contraction;
+use super::{Exhausted, Fuel, rewrite};
 use crate::constant::{Constant, ConstantData};
 use crate::graph::{Graph, Op, ValueId};
 use crate::program::{Binary, Inst, Program, Reg};
 
-pub(super) fn fuse(graph: &mut Graph) -> u32 {
-    let mut fused = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
+pub(super) fn fuse(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    rewrite(graph, fuel, |graph, index| {
         let before = graph.nodes.len();
-        fused += u32::from(step(graph, index).is_some());
+        step(graph, index)?;
         // Where a node went, the next one is in its place.
-        index = (index + 1 + graph.nodes.len()).saturating_sub(before);
-    }
-    fused
+        Some((index + 1 + graph.nodes.len()).saturating_sub(before))
+    })
 }
 
 /// What is done to the sum, a number a column.

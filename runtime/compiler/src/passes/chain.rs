@@ -1,8 +1,9 @@
 //! Element-wise nodes that follow one another become one loop.
 //!
 //! A node goes into the one that reads it if nobody else does and it has as many elements as the
-//! result: where it would repeat, it would be computed again and again.
+//! result: where it would repeat, it would be computed again and again. Every change removes a node.
 
+use super::{Exhausted, Fuel, rewrite};
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::program::Program;
 
@@ -11,22 +12,14 @@ const MAX_INSTS: usize = 48;
 /// The most operands of a fused node.
 const MAX_OPERANDS: usize = 8;
 
-pub(super) fn fuse(graph: &mut Graph) -> u32 {
-    let mut fused = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        match step(graph, index) {
-            Some((producer, node)) => {
-                graph.nodes[index] = node;
-                graph.nodes.remove(producer);
-                fused += 1;
-                // The node has moved one place to the front, and may take in another one.
-                index -= 1;
-            }
-            None => index += 1,
-        }
-    }
-    fused
+pub(super) fn fuse(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    rewrite(graph, fuel, |graph, index| {
+        let (producer, node) = step(graph, index)?;
+        graph.nodes[index] = node;
+        graph.nodes.remove(producer);
+        // The node has moved one place to the front, and may take in another one.
+        Some(index - 1)
+    })
 }
 
 /// A producer that can go into node `index`, and the node with it.

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::{Exhausted, Fuel};
 use crate::graph::{Graph, Shape, ValueId};
 
-pub(super) fn merge(graph: &mut Graph) -> u32 {
+pub(super) fn merge(graph: &mut Graph, _: &mut Fuel) -> Result<u32, Exhausted> {
     let mut stands_for: Vec<ValueId> = (0..graph.values.len()).map(ValueId).collect();
     let mut known: HashMap<(String, Vec<ValueId>, Shape), ValueId> = HashMap::new();
     let mut merged = 0;
@@ -29,5 +30,5 @@ pub(super) fn merge(graph: &mut Graph) -> u32 {
         output.value = stands_for[output.value.0];
     }
     graph.nodes.retain(|node| stands_for[node.output.0] == node.output);
-    merged
+    Ok(merged)
 }

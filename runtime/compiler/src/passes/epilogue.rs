@@ -1,9 +1,11 @@
 //! An element-wise node behind a product or a convolution moves into its kernel, with its other operands
 //! (a residual, say) as extras, where nothing else reads the sum and the result has its shape.
 //!
-//! The fused node takes the place of the element-wise one, behind everything that either reads.
+//! The fused node takes the place of the element-wise one, behind everything that either reads. Every change
+//! removes a node.
 
 use super::chain::{merged, only_reader};
+use super::{Exhausted, Fuel, rewrite};
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::program::Program;
 
@@ -12,20 +14,13 @@ const MAX_INSTS: usize = 24;
 /// The most extras.
 const MAX_EXTRAS: usize = 2;
 
-pub(super) fn fuse(graph: &mut Graph) -> u32 {
-    let mut fused = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        match step(graph, index) {
-            Some((producer, node)) => {
-                graph.nodes[index] = node;
-                graph.nodes.remove(producer);
-                fused += 1;
-            }
-            None => index += 1,
-        }
-    }
-    fused
+pub(super) fn fuse(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    rewrite(graph, fuel, |graph, index| {
+        let (producer, node) = step(graph, index)?;
+        graph.nodes[index] = node;
+        graph.nodes.remove(producer);
+        Some(index)
+    })
 }
 
 /// The operands of a contraction without its extras, and its epilogue.

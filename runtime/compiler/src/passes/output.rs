@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use dunlin_abi::DType;
 
+use super::{Exhausted, Fuel};
 use crate::emit::convert::{Conversion, Convert};
+use crate::emit::integer::{IntegerMap, Width};
 use crate::graph::{Graph, Op, Rearrange, ValueId};
 use crate::program::Program;
 
@@ -20,7 +22,7 @@ fn unshaped(graph: &Graph, mut value: ValueId) -> ValueId {
     value
 }
 
-pub(super) fn separate(graph: &mut Graph) -> u32 {
+pub(super) fn separate(graph: &mut Graph, _: &mut Fuel) -> Result<u32, Exhausted> {
     let computes = |op: &Op| !matches!(op, Op::Rearrange(_));
     let made: HashSet<_> =
         graph.nodes.iter().filter(|node| computes(&node.op)).map(|node| node.output).collect();
@@ -40,11 +42,19 @@ pub(super) fn separate(graph: &mut Graph) -> u32 {
         }
         let len = u32::try_from(shape.elements()).unwrap_or(u32::MAX);
         let op = match dtype {
-            DType::Bool => Op::Kernel(Rc::new(Convert { conversion: Conversion::F32ToBool, len })),
-            _ => Op::Pointwise(Program::identity()),
+            DType::Bool => Op::Kernel(Rc::new(Convert { conversion: Conversion::ToHost, len })),
+            dtype => match Width::of(dtype) {
+                Some(width) => Op::Kernel(Rc::new(IntegerMap {
+                    program: Program::identity(),
+                    width,
+                    operands: vec![dtype],
+                    result: dtype,
+                })),
+                None => Op::Pointwise(Program::identity()),
+            },
         };
         graph.outputs[index].value = graph.add_node(&name, dtype, op, vec![value], shape);
         copied += 1;
     }
-    copied
+    Ok(copied)
 }

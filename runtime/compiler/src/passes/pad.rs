@@ -1,8 +1,9 @@
 //! `Conv(Pad(x))` with a border of zeros round the spatial axes becomes `Conv(x)` with more padding.
 
+use super::{Exhausted, Fuel};
 use crate::graph::{Graph, Op};
 
-pub(super) fn fuse(graph: &mut Graph) -> u32 {
+pub(super) fn fuse(graph: &mut Graph, _: &mut Fuel) -> Result<u32, Exhausted> {
     let mut fused = 0;
     for index in 0..graph.nodes.len() {
         let Op::Conv(conv) = &graph.nodes[index].op else { continue };
@@ -32,5 +33,5 @@ pub(super) fn fuse(graph: &mut Graph) -> u32 {
         node.origins.splice(0..0, origins);
         fused += 1;
     }
-    fused
+    Ok(fused)
 }

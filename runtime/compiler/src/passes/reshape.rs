@@ -8,11 +8,12 @@
 use std::rc::Rc;
 
 use super::views::Back;
+use super::{Exhausted, Fuel, rewrite};
 use crate::emit::sweep::Sweep;
 use crate::graph::{Graph, Node, Op, Rearrange, Value, ValueId};
 
 /// Reshapes read what other reshapes do.
-pub(super) fn merge(graph: &mut Graph) -> u32 {
+pub(super) fn merge(graph: &mut Graph, _: &mut Fuel) -> Result<u32, Exhausted> {
     let mut merged = 0;
     for index in 0..graph.nodes.len() {
         let Some(source) = reshaped(graph, index) else { continue };
@@ -22,7 +23,7 @@ pub(super) fn merge(graph: &mut Graph) -> u32 {
             merged += 1;
         }
     }
-    merged
+    Ok(merged)
 }
 
 fn reshaped(graph: &Graph, index: usize) -> Option<ValueId> {
@@ -30,18 +31,13 @@ fn reshaped(graph: &Graph, index: usize) -> Option<ValueId> {
     matches!(node.op, Op::Rearrange(Rearrange::Reshape)).then(|| node.inputs.first().copied())?
 }
 
-/// Sweeps over joined axes become sweeps over those axes.
-pub(super) fn take_apart(graph: &mut Graph) -> u32 {
-    let mut changed = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        if apart(graph, index).is_some() {
-            changed += 1;
-            index += 2;
-        }
-        index += 1;
-    }
-    changed
+/// Sweeps over joined axes become sweeps over those axes. The walk goes on behind the three nodes that one
+/// becomes.
+pub(super) fn take_apart(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    rewrite(graph, fuel, |graph, index| {
+        apart(graph, index)?;
+        Some(index + 3)
+    })
 }
 
 fn apart(graph: &mut Graph, index: usize) -> Option<()> {

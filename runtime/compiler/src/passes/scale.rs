@@ -2,16 +2,19 @@
 //! scales its queries and keys; behind the product the factor costs nothing.
 
 use super::chain::only_reader;
+use super::{Exhausted, Fuel};
 use crate::graph::{Graph, Node, Op, Value};
 use crate::program::{Binary, Inst, Program, operand};
 
-pub(super) fn hoist(graph: &mut Graph) -> u32 {
+/// Every factor that is found loses its node, and the one that is put in is behind the product.
+pub(super) fn hoist(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
     let mut moved = 0;
     let mut index = 0;
     while index < graph.nodes.len() {
         let mut factor = 1.0;
         // Both operands may have one, and each may have several.
         while let Some((scale, found)) = (0..2).find_map(|side| find(graph, index, side)) {
+            fuel.burn()?;
             factor *= found;
             let (from, to) = (graph.nodes[scale].output, graph.nodes[scale].inputs[0]);
             for node in &mut graph.nodes {
@@ -33,7 +36,7 @@ pub(super) fn hoist(graph: &mut Graph) -> u32 {
         }
         index += 1;
     }
-    moved
+    Ok(moved)
 }
 
 /// The node that scales operand `side` of the product `index`, perhaps through views, and its factor.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::chain::{merged, only_reader};
+use super::{Exhausted, Fuel, rewrite};
 use crate::emit::sweep::{Fold, Sweep};
 use crate::graph::{Graph, Node, Op, Rearrange, ValueId};
 use crate::program::{Inst, Program};
@@ -24,7 +25,7 @@ const MAX_NODES: usize = 24;
 const RESULTS: usize = 1 << 16;
 const EXTRAS: usize = 1 << 17;
 
-pub(super) fn assemble(graph: &mut Graph) -> u32 {
+pub(super) fn assemble(graph: &mut Graph, _: &mut Fuel) -> Result<u32, Exhausted> {
     let mut assembled = 0;
     for index in (0..graph.nodes.len()).rev() {
         if index < graph.nodes.len()
@@ -35,24 +36,17 @@ pub(super) fn assemble(graph: &mut Graph) -> u32 {
             assembled += 1;
         }
     }
-    assembled
+    Ok(assembled)
 }
 
-/// Moves element-wise nodes into the kernel before them.
-pub(super) fn extend(graph: &mut Graph) -> u32 {
-    let mut moved = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        match extended(graph, index) {
-            Some((producer, node)) => {
-                graph.nodes[index] = node;
-                graph.nodes.remove(producer);
-                moved += 1;
-            }
-            None => index += 1,
-        }
-    }
-    moved
+/// Moves element-wise nodes into the kernel before them. Every change removes a node.
+pub(super) fn extend(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    rewrite(graph, fuel, |graph, index| {
+        let (producer, node) = extended(graph, index)?;
+        graph.nodes[index] = node;
+        graph.nodes.remove(producer);
+        Some(index)
+    })
 }
 
 fn sweep(node: &Node) -> Option<&Sweep> {

@@ -1,28 +1,28 @@
 //! Element-wise nodes move before views: `f(view(product), …)` becomes `view(f(product, …))`, so that what
 //! stands behind a product is found there by the passes that put it into the product.
 //!
-//! The other operands are seen through the view backwards: constants are laid out anew, and what is
-//! computed gets the view that takes back the first one.
+//! The other operands are seen through the view backwards: constants are laid out anew, an operand that is
+//! the same view of something else is replaced by what it is a view of, and anything else gets the view that
+//! takes back the first one. Element-wise nodes never move before those that were put in, so each change
+//! leaves fewer pairs of a view of the file and an element-wise node behind it.
+
+use std::collections::HashSet;
 
 use super::chain::only_reader;
 use super::epilogue::contraction;
+use super::{Exhausted, Fuel, rewrite};
 use crate::constant::Constant;
 use crate::graph::{Graph, Node, Op, Rearrange, Value, ValueId};
 use crate::kernel::Layout;
 
-pub(super) fn hoist(graph: &mut Graph) -> u32 {
-    let mut moved = 0;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        if step(graph, index).is_some() {
-            moved += 1;
-            // The node is before its view now, and may go on to the next one.
-            index = index.saturating_sub(1);
-        } else {
-            index += 1;
-        }
-    }
-    moved
+pub(super) fn hoist(graph: &mut Graph, fuel: &mut Fuel) -> Result<u32, Exhausted> {
+    // The views that were put in to take back others.
+    let mut put_in = HashSet::new();
+    rewrite(graph, fuel, |graph, index| {
+        step(graph, index, &mut put_in)?;
+        // The node is before its view now, and may go on to the next one.
+        Some(index.saturating_sub(1))
+    })
 }
 
 /// What maker of a value comes before `index`.
@@ -47,7 +47,7 @@ fn leads_to_loop(graph: &Graph, mut value: ValueId, mut reader: usize) -> bool {
     }
 }
 
-fn step(graph: &mut Graph, index: usize) -> Option<()> {
+fn step(graph: &mut Graph, index: usize, put_in: &mut HashSet<ValueId>) -> Option<()> {
     let Op::Pointwise(program) = &graph.nodes[index].op else { return None };
     let program = program.clone();
     let inputs = graph.nodes[index].inputs.clone();
@@ -58,6 +58,7 @@ fn step(graph: &mut Graph, index: usize) -> Option<()> {
         let fits =
             matches!(graph.nodes[view].op, Op::Rearrange(Rearrange::Reshape | Rearrange::Transpose(_)))
                 && graph.extents(*input) == extents
+                && !put_in.contains(input)
                 && leads_to_loop(graph, *input, index);
         fits.then_some((place, view))
     })?;
@@ -68,7 +69,9 @@ fn step(graph: &mut Graph, index: usize) -> Option<()> {
     let mut others: Vec<Other> = Vec::with_capacity(inputs.len());
     for (other, input) in inputs.iter().enumerate() {
         others.push(if other == place || *input == inputs[place] {
-            Other::Source
+            Other::Source(source)
+        } else if let Some(twin) = back.twin(graph, *input, index) {
+            Other::Source(twin)
         } else if let Some(constant) = graph.constant(*input) {
             Other::Constant(back.constant(constant)?)
         } else if graph.extents(*input) == back.new {
@@ -85,10 +88,11 @@ fn step(graph: &mut Graph, index: usize) -> Option<()> {
     for (input, other) in inputs.iter().zip(others) {
         let (name, dtype) = (graph.value(*input).name.clone(), graph.value(*input).dtype);
         new_inputs.push(match other {
-            Other::Source => source,
+            Other::Source(source) => source,
             Other::Constant(constant) => graph.add_constant(&name, constant),
             Other::View => {
                 let seen = graph.add_value(Value { name, dtype, shape: shape.clone(), constant: None });
+                put_in.insert(seen);
                 let op = Op::Rearrange(back.inverse());
                 let origins = old_view.origins.clone();
                 graph.nodes.insert(at, Node { op, inputs: vec![*input], output: seen, origins });
@@ -108,8 +112,8 @@ fn step(graph: &mut Graph, index: usize) -> Option<()> {
 
 /// How another operand is seen through the view.
 enum Other {
-    /// It is what the view is of.
-    Source,
+    /// It is what the view, or the same view of something else, is of.
+    Source(ValueId),
     /// It is a constant, now this one.
     Constant(Constant),
     /// It gets the view back.
@@ -127,6 +131,14 @@ pub(super) struct Back {
 }
 
 impl Back {
+    /// What a value is of that is the same view.
+    fn twin(&self, graph: &Graph, value: ValueId, index: usize) -> Option<ValueId> {
+        let node = &graph.nodes[maker(graph, value, index)?];
+        let source = *node.inputs.first()?;
+        let same = matches!(&node.op, Op::Rearrange(other) if *other == self.rearrange);
+        (same && graph.extents(source) == self.old && graph.extents(value) == self.new).then_some(source)
+    }
+
     fn inverse(&self) -> Rearrange {
         match &self.rearrange {
             Rearrange::Transpose(axes) => {

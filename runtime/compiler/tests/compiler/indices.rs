@@ -55,7 +55,7 @@ fn integers_become_numbers_only_where_the_model_casts_them() {
     assert_eq!(running.read(0, 1), [3.0, -2.0, 0.0, 70_000.0]);
     let wrong = model.node("Sqrt", &["x"], "y", &[]).output("y");
     let error = compile(&wrong.bytes(), &Options::default()).unwrap_err().to_string();
-    assert!(error.contains("is i32, not f32"), "{error}");
+    assert!(error.contains("is i64, not f32"), "{error}");
 }
 
 #[test]

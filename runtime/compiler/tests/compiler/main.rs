@@ -13,6 +13,7 @@ mod differential;
 mod evaluator;
 mod graphs;
 mod indices;
+mod integers;
 mod math;
 mod module;
 #[rustfmt::skip]

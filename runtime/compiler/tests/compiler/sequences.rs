@@ -480,12 +480,3 @@ fn a_nan_is_the_greatest_and_the_least() {
         }
     }
 }
-
-#[test]
-fn places_are_refused_with_a_reason() {
-    for operator in ["ArgMax", "ArgMin"] {
-        let model = Model::new(13).input("x", &[D::Fixed(4), D::Fixed(21)]);
-        let error = compile(&model.node(operator, &["x"], "y", &[]).output("y").bytes(), &Options::default());
-        assert!(error.unwrap_err().to_string().contains("int64"));
-    }
-}

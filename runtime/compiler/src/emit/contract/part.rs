@@ -11,6 +11,7 @@ use super::tile::{Body, Row};
 use super::{Contract, Pointers, SumAxis, Tile, Weights};
 use crate::emit::code::Code;
 use crate::emit::expr::Index;
+use crate::kernel::Region;
 
 /// How far something moves each pointer, in elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,6 +210,49 @@ impl Part {
     /// Its tile, for people.
     pub(crate) fn title(&self) -> String {
         format!("tile {}x{}", self.body.rows.len(), self.body.vectors)
+    }
+
+    /// The elements of one operand that the function reads or writes, from where its pointer starts:
+    /// `step` says how far a loop moves the pointer, `row` where a row of a tile lies, and `inner` has the
+    /// axes inside a tile.
+    fn region(
+        &self,
+        step: impl Fn(&Moves) -> i64,
+        row: impl Fn(&Row) -> i64,
+        inner: &[(u32, i64)],
+    ) -> Vec<Region> {
+        let outer: Vec<(u32, i64)> = self.loops.iter().map(|one| (one.trips, step(&one.moves))).collect();
+        let axes = [outer.as_slice(), inner].concat();
+        self.body.rows.iter().map(|own| Region::of(row(own), axes.clone())).collect()
+    }
+
+    /// Columns of a tile, as an axis along which a step moves by `stride`.
+    fn columns(&self, lanes: u32, stride: i64) -> (u32, i64) {
+        ((self.body.vectors - 1) * lanes + self.body.last_lanes, stride)
+    }
+
+    /// What is read of x.
+    pub(crate) fn x_region(&self) -> Vec<Region> {
+        let sums: Vec<(u32, i64)> = self.body.sums.iter().map(|axis| (axis.len, axis.x)).collect();
+        self.region(|moves| moves.x, |row| row.x, &sums)
+    }
+
+    /// What is read of weights that are computed, but for what lies behind their rows.
+    pub(crate) fn w_region(&self, lanes: u32) -> Vec<Region> {
+        let mut axes: Vec<(u32, i64)> = self.body.sums.iter().map(|axis| (axis.len, axis.w)).collect();
+        axes.push(self.columns(lanes, 1));
+        self.region(|moves| moves.w, |_| 0, &axes).into_iter().take(1).collect()
+    }
+
+    /// What is read of an extra.
+    pub(crate) fn extra_region(&self, extra: usize, lanes: u32) -> Vec<Region> {
+        let columns = self.columns(lanes, self.body.extra_columns[extra]);
+        self.region(|moves| moves.extras[extra], |row| row.extras[extra], &[columns])
+    }
+
+    /// What is written.
+    pub(crate) fn y_region(&self, lanes: u32) -> Vec<Region> {
+        self.region(|moves| moves.y, |row| row.y, &[self.columns(lanes, 1)])
     }
 
     /// Writes the function.

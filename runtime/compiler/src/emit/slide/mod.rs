@@ -19,7 +19,7 @@ pub(crate) use plan::pack;
 use super::code::Code;
 use super::expr::Index;
 use crate::graph::Window;
-use crate::kernel::{Halo, Kernel, Layout, Operand, Want};
+use crate::kernel::{Halo, Kernel, Layout, Operand, Region, Want};
 use crate::program::Program;
 use plan::{Blocks, Plan};
 use tile::Tile;
@@ -103,6 +103,21 @@ impl Kernel for Slide {
         (index == 0).then(|| Halo { sides, value: value.to_bits() })
     }
 
+    fn reads(&self, index: usize, operand: &Layout, y: &Layout) -> Vec<Region> {
+        if index == 0 {
+            return vec![self.reached(operand, y)];
+        }
+        Region::whole(&if index < self.first_extra() {
+            operand.clone()
+        } else {
+            operand.broadcast(&y.extents)
+        })
+    }
+
+    fn in_place(&self, index: usize) -> bool {
+        index >= self.first_extra()
+    }
+
     fn order(&self, rank: usize) -> Vec<usize> {
         (0..rank).filter(|axis| *axis != self.channel).chain([self.channel]).collect()
     }
@@ -121,6 +136,27 @@ impl Kernel for Slide {
 }
 
 impl Slide {
+    /// The first operand that the epilogue reads.
+    fn first_extra(&self) -> usize {
+        match self.fold {
+            Fold::Weighted { bias } => 2 + usize::from(bias),
+            Fold::Sum | Fold::Max => 1,
+        }
+    }
+
+    /// All places of x that a window sees.
+    fn reached(&self, x: &Layout, y: &Layout) -> Region {
+        let mut axes: Vec<(u32, i64)> = y.extents.iter().copied().zip(x.strides.iter().copied()).collect();
+        let mut first = 0;
+        for (axis, window) in (self.channel + 1..).zip(&self.windows) {
+            let stride = x.strides[axis];
+            first -= i64::from(window.before) * stride;
+            axes[axis].1 = stride * i64::from(window.stride);
+            axes.push((window.size, stride * i64::from(window.dilation)));
+        }
+        Region::of(first, axes)
+    }
+
     /// The pointers, and the distance from the first element of x to the first window.
     fn walks(&self, y: &Operand, operands: &[Operand]) -> Option<(Walks, i64)> {
         let extents = &y.layout.extents;

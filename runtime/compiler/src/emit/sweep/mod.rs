@@ -182,7 +182,7 @@ impl Kernel for Sweep {
 }
 
 /// The swept axes of a layout, or the others.
-fn part(layout: &Layout, swept: &[bool], which: bool) -> Layout {
+pub(super) fn part(layout: &Layout, swept: &[bool], which: bool) -> Layout {
     let axes: Vec<usize> = (0..swept.len()).filter(|axis| swept[*axis] == which).collect();
     Layout {
         extents: axes.iter().map(|axis| layout.extents[*axis]).collect(),
