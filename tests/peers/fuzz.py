@@ -17,6 +17,7 @@ passed. `--only N` takes one graph, `--seed` another series, `--minutes` goes on
 
 import argparse
 import multiprocessing
+import re
 import sys
 import tempfile
 import threading
@@ -35,6 +36,8 @@ from conformance.runner import BAD, HANG, Runner, write_case
 PORTION = 20
 # What a smaller graph may take while one that hangs is made smaller.
 HANG_SECONDS = 2
+# So many reasons are printed, the most frequent ones.
+REASONS = 30
 # In a run of so many graphs every operator must occur and pass.
 WHOLE = 2000
 # What onnxruntime may refuse, of all graphs.
@@ -63,7 +66,7 @@ class Worker:
         try:
             outputs = generate.expected(graph)
         except Exception as error:  # of onnx.checker too
-            return said | {"verdict": "skipped", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
+            return said | {"verdict": "skipped", "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
         verdict = self.judge(graph.model, graph.inputs, outputs)
         said |= {"verdict": verdict["verdict"], "code": verdict["code"], "detail": verdict["detail"]}
         if verdict["verdict"] in BAD:
@@ -123,6 +126,7 @@ class Tally:
     def __init__(self):
         self.verdicts, self.codes, self.skipped = Counter(), Counter(), Counter()
         self.nodes_refused = Counter()
+        self.first = {}  # by reason, the first graph that was refused for it
         self.seen, self.passed, self.refused, self.bad = Counter(), Counter(), Counter(), []
 
     def take(self, said):
@@ -140,7 +144,9 @@ class Tally:
             self.passed[operator] += verdict == "pass"
             self.refused[operator] += verdict == "refused"
         if verdict == "refused":
-            self.codes[said["code"], reason(said["detail"])] += 1
+            key = said["code"], reason(said["detail"])
+            self.codes[key] += 1
+            self.first.setdefault(key, said["number"])
         if verdict in BAD:
             self.bad.append(said)
             find = said["find"]
@@ -152,11 +158,11 @@ class Tally:
         print(f"\n{'operator':28}{'graphs':>8}{'pass':>8}{'refused':>9}")
         for name in names:
             print(f"{name:28}{self.seen[name]:8}{self.passed[name]:8}{self.refused[name]:9}")
-        print("\nrefused, by reason:")
-        for (code, text), count in self.codes.most_common(25):
-            print(f"{count:6}  {code}: {text}")
-        for text, count in self.skipped.most_common(10):
-            print(f"{count:6}  skipped: {text}")
+        print("\nrefused, by reason, with the number of one such graph:")
+        for (code, text), count in self.codes.most_common(REASONS):
+            print(f"{count:6} {self.first[code, text]:8}  {code}: {text}")
+        for text, count in self.skipped.most_common(REASONS):
+            print(f"{count:6} skipped: {text}")
 
     def missing(self):
         """What a whole run must have shown and did not."""
@@ -168,7 +174,6 @@ class Tally:
 def reason(detail):
     lines = [line.strip() for line in detail.splitlines() if line.strip()]
     text = lines[1] if len(lines) > 1 else lines[0] if lines else ""
-    import re
     return re.sub(r"\d+", "#", re.sub(r'"[^"]*"', "…", text))[:150]
 
 

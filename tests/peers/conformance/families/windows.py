@@ -160,6 +160,13 @@ NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 RATIOS = [1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 4 / 3, 1.5, 5 / 3, 2.0, 2.5, 3.0, 0.3]
 
 
+def ratio(b, extent):
+    """A scale: what an exporter computes from a wanted length, a usual one, or any."""
+    if b.chance(0.4):
+        return b.integer(1, 3 * extent) / extent
+    return b.pick(RATIOS) if b.chance(0.7) else float(b.rng.uniform(0.3, 3))
+
+
 @step("Resize", since=11)
 def resize(b, operator):
     x = b.ranked(b.pick([3, 4]))
@@ -179,7 +186,7 @@ def resize(b, operator):
     elif b.opset < 13:
         region = b.constant(np.array([], np.float32))
     if b.chance(0.6):
-        scales = [1.0, 1.0, *(b.pick(RATIOS) if b.chance(0.7) else float(b.rng.uniform(0.3, 3)) for _ in x.shape[2:])]
+        scales = [1.0, 1.0, *(ratio(b, extent) for extent in x.shape[2:])]
         if any(np.floor(np.float32(s) * e) < 1 for s, e in zip(scales, x.shape, strict=True)):
             raise NotPossible("an axis would vanish")
         if coordinates == "align_corners" and any((s * e) % 1 for s, e in zip(scales, x.shape, strict=True)):
