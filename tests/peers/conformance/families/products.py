@@ -137,7 +137,7 @@ def recurrent(b, operator):
         if b.opset >= 14 and b.chance(0.4):
             attributes["layout"] = 1
         else:
-            x = b.node("Transpose", [x], perm=[1, 0, 2])
+            x = b.hide(b.node("Transpose", [x], perm=[1, 0, 2]))
     else:
         x = b.ranked(3)
         steps, rows, size = x.shape

@@ -35,8 +35,11 @@ def padding(b, begin, end, kernel, extents, strides):
     if b.chance(0.75):
         return {"pads": [*begin, *end]}
     word = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+    if any(k < s for k, s in zip(kernel, strides, strict=True)):
+        # The padding would be negative: onnxruntime refuses it, clamps it or shifts the window, by operator.
+        word = "VALID"
     if word == "VALID" and any(k > e for k, e in zip(kernel, extents, strict=True)):
-        word = "SAME_UPPER"
+        return {"pads": [*begin, *end]}
     return {"auto_pad": word}
 
 
@@ -198,6 +201,8 @@ def resize(b, operator):
             raise NotPossible("sizes would fix the batch")
         sizes = [max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:]]
         attributes["axes"] = list(range(2, x.rank))
+        if region is not None:
+            region = b.constant(np.array([*starts[2:], *ends[2:]], np.float32))
     else:
         sizes = [*x.shape[:2], *(max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:])]
     empty = b.constant(np.array([], np.float32)) if b.opset < 13 else None
