@@ -29,7 +29,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE] + [str(HERE)]
 
-from conformance import generate, reduce, reference
+from onnx import helper
+
+from conformance import generate, reduce
 from conformance.runner import BAD, HANG, Runner, write_case
 
 # So many graphs go to a process at a time.
@@ -66,7 +68,10 @@ class Worker:
         try:
             outputs = generate.expected(graph)
         except Exception as error:  # of onnx.checker too
-            return said | {"verdict": "skipped", "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+            return said | {
+                "verdict": "skipped",
+                "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            }
         verdict = self.judge(graph.model, graph.inputs, outputs)
         said |= {"verdict": verdict["verdict"], "code": verdict["code"], "detail": verdict["detail"]}
         if verdict["verdict"] in BAD:
@@ -77,17 +82,22 @@ class Worker:
             model, inputs, outputs = reducer.reduce()
             self.arguments.finds.mkdir(parents=True, exist_ok=True)
             write_case(self.arguments.finds / name, model, inputs, outputs)
-            said |= {"find": name, "reduced": describe(model), "detail": self.judge(model, inputs, outputs)["detail"]}
+            said |= {
+                "find": name,
+                "reduced": describe(model),
+                "detail": self.judge(model, inputs, outputs)["detail"],
+            }
             self.runner.seconds = self.arguments.seconds
         return said
 
 
 def describe(model):
     """The graph in a line: what each node makes of what."""
-    from onnx import helper
 
     def text(node):
-        attributes = [f"{a.name}={helper.get_attribute_value(a)}" for a in node.attribute if a.name != "value"]
+        attributes = [
+            f"{a.name}={helper.get_attribute_value(a)}" for a in node.attribute if a.name != "value"
+        ]
         return f"{'|'.join(node.output)} = {node.op_type}({', '.join([*node.input, *attributes])})"
 
     def shape(value):
@@ -150,8 +160,11 @@ class Tally:
         if verdict in BAD:
             self.bad.append(said)
             find = said["find"]
-            print(f"\n{verdict} graph {said['number']}: {said['detail']}\n    {said['reduced']}\n    add it: cp {{FINDS}}/{find}.* "
-                  f"runtime/compiler/tests/cases/", flush=True)
+            print(
+                f"\n{verdict} graph {said['number']}: {said['detail']}\n    {said['reduced']}\n    add it: cp {{FINDS}}/{find}.* "
+                f"runtime/compiler/tests/cases/",
+                flush=True,
+            )
 
     def table(self):
         names = generate.operators()
@@ -178,7 +191,9 @@ def reason(detail):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runner", type=Path, required=True, help="the built example `conformance`")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=WHOLE)
@@ -189,7 +204,9 @@ def main():
     parser.add_argument("--simd", default="relaxed", choices=["relaxed", "deterministic", "none", "all"])
     parser.add_argument("--floats", action="store_true", help="no integers that are known only at run time")
     parser.add_argument("--seconds", type=float, default=20, help="what one graph may take")
-    parser.add_argument("--finds", type=Path, default=Path("target/fuzz-finds"), help="where reduced graphs go")
+    parser.add_argument(
+        "--finds", type=Path, default=Path("target/fuzz-finds"), help="where reduced graphs go"
+    )
     arguments = parser.parse_args()
     if arguments.only is not None:
         arguments.first, arguments.count, arguments.jobs = arguments.only, 1, 1
@@ -212,8 +229,10 @@ def main():
         failures.append(f"onnxruntime or onnx.checker refused {skipped} graphs")
     for failure in failures:
         print(f"FAIL {failure}")
-    print(f"seed {arguments.seed}: {count} graphs in {time.monotonic() - began:.0f} s: {dict(tally.verdicts)}; "
-          f"onnxruntime refused {sum(tally.nodes_refused.values())} nodes on the way")
+    print(
+        f"seed {arguments.seed}: {count} graphs in {time.monotonic() - began:.0f} s: {dict(tally.verdicts)}; "
+        f"onnxruntime refused {sum(tally.nodes_refused.values())} nodes on the way"
+    )
     return 1 if tally.bad or failures else 0
 
 

@@ -19,9 +19,11 @@ LARGEST_ELEMENTS = 6000
 MARGIN = 1e-3
 EXTENTS = [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17]
 # Operators whose floats are those of an operand, bit by bit.
-EXACT = set("""Abs Concat Constant ConstantOfShape DepthToSpace Dropout Expand Flatten Gather GlobalMaxPool Identity Max
+EXACT = set(
+    """Abs Concat Constant ConstantOfShape DepthToSpace Dropout Expand Flatten Gather GlobalMaxPool Identity Max
 MaxPool Min Neg Pad ReduceMax ReduceMin Relu Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze
-Where Clip Sign Floor Ceil Round Hardmax ArgMax ArgMin Cast""".split())
+Where Clip Sign Floor Ceil Round Hardmax ArgMax ArgMin Cast""".split()
+)
 
 
 class NotPossible(Exception):
@@ -113,7 +115,9 @@ class Builder:
         array = np.asarray(array)
         name = self.fresh("c")
         if self.chance(0.15) and (self.opset >= 9 or array.dtype == np.float32):
-            node = helper.make_node("Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name))
+            node = helper.make_node(
+                "Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name)
+            )
             self.nodes.append(node)
         else:
             self.constants.append(numpy_helper.from_array(array, name))
@@ -151,11 +155,23 @@ class Builder:
         if inner < 0:
             raise NotPossible("the batch takes the only axis")
         if self.chance(0.25):
-            others = [v for v in self.values if v.dtype == dtype and v.batched == (self.rows is not None) and v.rank != rank]
+            others = [
+                v
+                for v in self.values
+                if v.dtype == dtype and v.batched == (self.rows is not None) and v.rank != rank
+            ]
             if others:
                 value = self.pick(others)
-                return self.reshaped(value, [*value.shape[: value.first], *self.factors(int(np.prod(value.shape[value.first :])), inner)])
-        return self.some(lambda v: v.rank == rank and v.batched == (self.rows is not None), self.shape(inner), dtype)
+                return self.reshaped(
+                    value,
+                    [
+                        *value.shape[: value.first],
+                        *self.factors(int(np.prod(value.shape[value.first :])), inner),
+                    ],
+                )
+        return self.some(
+            lambda v: v.rank == rank and v.batched == (self.rows is not None), self.shape(inner), dtype
+        )
 
     def factors(self, count, parts):
         """`parts` extents whose product is `count`."""
@@ -180,8 +196,14 @@ class Builder:
         """Something that broadcasts against `value`: another tensor, a constant, or a new input."""
         dtype = np.dtype(dtype or value.dtype)
         if self.chance(0.5):
-            others = [v for v in self.values if v.dtype == dtype and broadcasts(v.shape, value.shape)
-                      and v is not value and suits(v.array, kind)]
+            others = [
+                v
+                for v in self.values
+                if v.dtype == dtype
+                and broadcasts(v.shape, value.shape)
+                and v is not value
+                and suits(v.array, kind)
+            ]
             if others:
                 return self.pick(others)
         shape = [1 if self.chance(0.25) else extent for extent in value.shape[value.first :]]
@@ -210,7 +232,9 @@ class Builder:
         while inputs and inputs[-1] is None:
             inputs.pop()
         names = [self.fresh("v") for _ in range(outputs)]
-        node = helper.make_node(operator, [value.name if value else "" for value in inputs], names, **attributes)
+        node = helper.make_node(
+            operator, [value.name if value else "" for value in inputs], names, **attributes
+        )
         node.name = f"{operator}_{names[0]}"
         given = [value for value in inputs if value is not None]
         if jumps is not None and not all(value.exact for value in given):
@@ -223,13 +247,24 @@ class Builder:
             self.refused.append((operator, str(refusal)))
             raise NotPossible(str(refusal)) from None
         batched = any(value.batched for value in given)
-        if self.floats_only and any(found[name].dtype.kind == "i" for name in names) and operator not in ("Shape", "Size"):
+        if (
+            self.floats_only
+            and any(found[name].dtype.kind == "i" for name in names)
+            and operator not in ("Shape", "Size")
+        ):
             raise NotPossible("floats only")
-        all_exact = all(value.exact for value in given) and (exact if exact is not None else operator in EXACT)
+        all_exact = all(value.exact for value in given) and (
+            exact if exact is not None else operator in EXACT
+        )
         results = []
         for name in names:
             array = found[name]
-            if array.dtype not in reference.ELEMENT or array.size == 0 or array.size > LARGEST_ELEMENTS or array.ndim > 6:
+            if (
+                array.dtype not in reference.ELEMENT
+                or array.size == 0
+                or array.size > LARGEST_ELEMENTS
+                or array.ndim > 6
+            ):
                 raise NotPossible(f"a result of {operator} is {array.dtype} {array.shape}")
             if array.dtype == np.float32:
                 if not self.not_finite and not np.isfinite(array).all():
@@ -279,8 +314,12 @@ class Builder:
         if not inputs:
             raise NotPossible("no inputs")
         graph = helper.make_graph(
-            self.nodes, "g", [self.info(value) for value in inputs], [self.info(value) for value in outputs],
-            [tensor for tensor in self.constants if tensor.name in read])
+            self.nodes,
+            "g",
+            [self.info(value) for value in inputs],
+            [self.info(value) for value in outputs],
+            [tensor for tensor in self.constants if tensor.name in read],
+        )
         return reference.model_of(graph, self.opset), {value.name: value.array for value in inputs}
 
     def info(self, value):

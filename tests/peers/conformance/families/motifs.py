@@ -87,7 +87,9 @@ def squeeze_and_excite(b):
     if h.first > 1 or h.rank < 3:
         raise NotPossible("no channels")
     pooled = b.node("GlobalAveragePool", [h])
-    gate = windows.conv(b, act(b, windows.conv(b, pooled, kernel=1, groups=1)), kernel=1, groups=1, channels=h.shape[1])
+    gate = windows.conv(
+        b, act(b, windows.conv(b, pooled, kernel=1, groups=1)), kernel=1, groups=1, channels=h.shape[1]
+    )
     return b.node("Mul", [h, b.node("Sigmoid", [gate])])
 
 
@@ -99,7 +101,7 @@ def views_on_both_sides(b):
     kind = b.pick(["Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "several"])
     inner = list(range(h.first, h.rank))
     perm = [*range(h.first), *(int(axis) for axis in b.rng.permutation(inner))]
-    shape = [*h.shape[: h.first], *b.factors(int(np.prod(h.shape[h.first:])), b.integer(1, 4))]
+    shape = [*h.shape[: h.first], *b.factors(int(np.prod(h.shape[h.first :])), b.integer(1, 4))]
     place = b.integer(h.first, h.rank)
     cut = b.pick(inner)
     end = b.integer(1, h.shape[cut])
@@ -146,8 +148,13 @@ def padded_on_extent_one(b):
             raise NotPossible("Slice has attributes")
     if h.rank < 3 or h.first > 1:
         raise NotPossible("no spatial axes")
-    h = b.pick([lambda: windows.conv(b, h, same=b.chance(0.5)), lambda: windows.conv_transpose(b, "ConvTranspose", h),
-                lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool", "LpPool"]), h)])()
+    h = b.pick(
+        [
+            lambda: windows.conv(b, h, same=b.chance(0.5)),
+            lambda: windows.conv_transpose(b, "ConvTranspose", h),
+            lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool", "LpPool"]), h),
+        ]
+    )()
     return act(b, h)
 
 
@@ -171,7 +178,11 @@ def decomposed_normalisation(b):
     # The last axis, or several.
     axes = [axis] if b.chance(0.6) else list(range(axis, x.rank))
     centred = b.node("Sub", [x, folds.reduce(b, "ReduceMean", x, axes, 1)])
-    square = b.node("Pow", [centred, b.constant(np.float32(2))]) if b.chance(0.5) else b.node("Mul", [centred, centred])
+    square = (
+        b.node("Pow", [centred, b.constant(np.float32(2))])
+        if b.chance(0.5)
+        else b.node("Mul", [centred, centred])
+    )
     variance = folds.reduce(b, "ReduceMean", square, axes, 1)
     y = b.node("Div", [centred, b.node("Sqrt", [b.node("Add", [variance, b.constant(np.float32(1e-2))])])])
     scale, shift = (b.constant(b.numbers(x.shape[-1:])) for _ in range(2))
@@ -191,14 +202,14 @@ def decomposed_attention(b):
     """softmax(q k / sqrt(d) + mask) v of projections of one tensor."""
     x = hidden(b, 3)
     heads, width = b.pick([1, 2]), b.integer(1, 4)
-    split = [*x.shape[: x.first], *x.shape[x.first:-1], heads, width]
+    split = [*x.shape[: x.first], *x.shape[x.first : -1], heads, width]
     q, k, v = (b.reshaped(products.matmul(b, x, heads * width), split) for _ in range(3))
     n = q.rank
     lead = list(range(n - 3))
     q = b.node("Transpose", [q], perm=[*lead, n - 2, n - 3, n - 1])
     k = b.node("Transpose", [k], perm=[*lead, n - 2, n - 1, n - 3])
     v = b.node("Transpose", [v], perm=[*lead, n - 2, n - 3, n - 1])
-    scores = b.node("Mul", [b.node("MatMul", [q, k]), b.constant(np.float32(width ** -0.5))])
+    scores = b.node("Mul", [b.node("MatMul", [q, k]), b.constant(np.float32(width**-0.5))])
     if b.chance(0.5):
         scores = b.node("Add", [scores, b.constant(b.numbers(scores.shape[-2:]))])
     weights = b.node("Softmax", [scores], axis=-1 if b.opset >= 13 else n - 1)
@@ -214,7 +225,7 @@ def decomposed_activation(b):
     x = hidden(b)
     which = b.integer(0, 2)
     if which == 0 and b.opset >= 9:
-        inner = b.node("Erf", [b.node("Div", [x, b.constant(np.float32(2 ** 0.5))])])
+        inner = b.node("Erf", [b.node("Div", [x, b.constant(np.float32(2**0.5))])])
         inner = b.node("Add", [inner, b.constant(np.float32(1))])
         return b.node("Mul", [b.node("Mul", [x, inner]), b.constant(np.float32(0.5))])
     if which == 1:
@@ -226,7 +237,9 @@ def decomposed_activation(b):
 def pad_before_window(b):
     x = hidden(b, b.pick([3, 4]))
     x = movement.pad(b, "Pad", x)
-    return b.pick([lambda: windows.conv(b, x), lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool"]), x)])()
+    return b.pick(
+        [lambda: windows.conv(b, x), lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool"]), x)]
+    )()
 
 
 @motif()
@@ -248,7 +261,11 @@ def integers_known_at_run_time(b):
     dtype = b.pick([np.int32, np.int64])
     x = b.input(b.shape(b.integer(1, 3)), dtype)
     for _ in range(b.integer(1, 3)):
-        operator = b.pick(["Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign"] + (["Mod"] if b.opset >= 10 else []) + (["Max", "Min"] if b.opset >= 12 else []))
+        operator = b.pick(
+            ["Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign"]
+            + (["Mod"] if b.opset >= 10 else [])
+            + (["Max", "Min"] if b.opset >= 12 else [])
+        )
         if operator == "Sign" and b.opset < 9:
             operator = "Abs"
         if operator in ("Neg", "Abs", "Sign"):

@@ -108,28 +108,49 @@ def conv_transpose(b, operator, x=None, same=False):
             if begin[axis] + end[axis] >= whole:
                 begin[axis] = end[axis] = 0
         if b.chance(0.3):
-            attributes["output_padding"] = [b.integer(0, max(s, d) - 1) for s, d in zip(strides, dilations, strict=True)]
+            attributes["output_padding"] = [
+                b.integer(0, max(s, d) - 1) for s, d in zip(strides, dilations, strict=True)
+            ]
         if b.chance(0.1):
             # Of a window shorter than its stride, ONNX's text and onnxruntime make different lengths.
             short = any(d * (k - 1) + 1 < s for k, s, d in zip(size, strides, dilations, strict=True))
             attributes["auto_pad"] = "VALID" if short else b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
-    weights = b.constant(b.numbers([inputs, per_group, *size]) * np.float32(1 / np.sqrt(np.prod(size) * max(1, inputs // groups))))
+    weights = b.constant(
+        b.numbers([inputs, per_group, *size])
+        * np.float32(1 / np.sqrt(np.prod(size) * max(1, inputs // groups)))
+    )
     bias = b.constant(b.numbers([groups * per_group])) if b.chance(0.4) else None
     if "auto_pad" not in attributes:
         if b.chance(0.1) and not same and "output_padding" not in attributes:
-            attributes["output_shape"] = [s * (e - 1) + d * (k - 1) + 1 + b.integer(-1, 0) if e > 1 or k > 1 else s * (e - 1) + 1
-                                          for s, e, d, k in zip(strides, extents, dilations, size, strict=True)]
+            attributes["output_shape"] = [
+                s * (e - 1) + d * (k - 1) + 1 + b.integer(-1, 0) if e > 1 or k > 1 else s * (e - 1) + 1
+                for s, e, d, k in zip(strides, extents, dilations, size, strict=True)
+            ]
         else:
             attributes["pads"] = [*begin, *end]
-    return b.node("ConvTranspose", [x, weights, bias], kernel_shape=size, strides=strides, dilations=dilations, group=groups,
-                  **attributes)
+    return b.node(
+        "ConvTranspose",
+        [x, weights, bias],
+        kernel_shape=size,
+        strides=strides,
+        dilations=dilations,
+        group=groups,
+        **attributes,
+    )
 
 
 @step("MaxPool", "AveragePool", "LpPool")
 def pool(b, operator, x=None, same=False):
     x = x or spatial(b)
     extents = x.shape[2:]
-    dilate = operator == "MaxPool" and b.opset >= 10 or operator == "AveragePool" and b.opset >= 19 or operator == "LpPool" and b.opset >= 18
+    dilate = (
+        operator == "MaxPool"
+        and b.opset >= 10
+        or operator == "AveragePool"
+        and b.opset >= 19
+        or operator == "LpPool"
+        and b.opset >= 18
+    )
     size, strides, dilations, begin, end = window(b, extents, dilate)
     attributes = {}
     if same:
@@ -137,7 +158,11 @@ def pool(b, operator, x=None, same=False):
         begin = end = [1] * len(size)
         attributes["pads"] = [*begin, *end]
     else:
-        attributes = padding(b, begin, end, size, extents, strides) if all(d == 1 for d in dilations) else {"pads": [*begin, *end]}
+        attributes = (
+            padding(b, begin, end, size, extents, strides)
+            if all(d == 1 for d in dilations)
+            else {"pads": [*begin, *end]}
+        )
         ceil = {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}[operator]
         if b.chance(0.3) and b.opset >= ceil and "pads" in attributes:
             attributes["ceil_mode"] = 1
@@ -158,7 +183,14 @@ def global_pool(b, operator):
     return b.node(operator, [spatial(b)], **attributes)
 
 
-COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize", "half_pixel_symmetric"]
+COORDINATES = [
+    "half_pixel",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+    "half_pixel_symmetric",
+]
 NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 RATIOS = [1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 4 / 3, 1.5, 5 / 3, 2.0, 2.5, 3.0, 0.3]
 
@@ -220,4 +252,9 @@ def upsample(b, operator):
 @step("Upsample", until=8)
 def upsample_by_attribute(b, operator):
     x = b.ranked(4)
-    return b.node(operator, [x], mode=b.pick(["nearest", "linear"]), scales=[1.0, 1.0, b.pick([1.0, 2.0]), b.pick([1.0, 2.0, 3.0])])
+    return b.node(
+        operator,
+        [x],
+        mode=b.pick(["nearest", "linear"]),
+        scales=[1.0, 1.0, b.pick([1.0, 2.0]), b.pick([1.0, 2.0, 3.0])],
+    )
