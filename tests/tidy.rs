@@ -134,6 +134,14 @@ fn files_are_touched_in_shells_only() {
 }
 
 #[test]
+fn the_terminal_is_written_to_in_one_place() {
+    // What is printed goes through the escaping of `terminal`; the agent has a program of its own.
+    only_in("io::stdout()", &["runtime/agent/src/command.rs", "runtime/cli/src/terminal.rs"]);
+    let cli = ["runtime/agent/src/command.rs", "runtime/cli/src/main.rs", "runtime/cli/src/terminal.rs"];
+    only_in("io::stderr()", &cli);
+}
+
+#[test]
 fn sockets_are_opened_in_shells_only() {
     only_in("TcpListener", &["runtime/agent/examples/", "runtime/agent/src/", "runtime/cli/src/"]);
     only_in("TcpStream", &["runtime/agent/src/", "runtime/mqtt/src/"]);

@@ -4,6 +4,9 @@ use std::fmt;
 
 use dunlin_core::code::{self, Code, Coded};
 
+/// The most characters of a message: it may quote names of any length.
+const MAX_MESSAGE_CHARS: usize = 1 << 14;
+
 /// A command that did not do what was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -36,7 +39,13 @@ impl<E: Coded + fmt::Display> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}\n  to do: {}", self.code, self.message, self.code.remedy)
+        // What a name from a file brings along stays within the message: lines of it are set in.
+        let mut message: String = self.message.chars().take(MAX_MESSAGE_CHARS).collect();
+        if message.len() < self.message.len() {
+            message.push('…');
+        }
+        let message = message.replace("\n", "\n  ").replace("\n    ", "\n  ");
+        write!(f, "error[{}]: {message}\n  to do: {}", self.code, self.code.remedy)
     }
 }
 

@@ -3,13 +3,16 @@
 //! Thin: every verb reads its arguments, calls a crate and shows the result. Exit codes: 0 done,
 //! 1 failed, 2 usage, 3 refused, 4 unreachable. What is for scripts goes to standard output, what is
 //! for people about the run (progress, warnings, errors) to standard error.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Talking to the person at the terminal is its job.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)] // Help texts are no Markdown.
+
+#[macro_use]
+mod terminal;
 
 mod broker;
 mod command;
 mod demo;
 mod failure;
+mod onnx;
 mod passphrase;
 mod show;
 
@@ -58,7 +61,8 @@ fn run(command: Command) -> Outcome {
     if !matches!(command, Command::Agent(_)) {
         let filter = tracing_subscriber::EnvFilter::try_from_env("DUNLIN_LOG")
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,mqtt5=off"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let writer = || terminal::Escaping(std::io::stderr());
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).init();
     }
     command::run(command)
 }

@@ -12,6 +12,7 @@ mod card_section;
 mod constant;
 mod emit;
 mod error;
+mod external;
 mod graph;
 mod half;
 mod import;
@@ -32,11 +33,15 @@ use dunlin_abi::Simd;
 pub use card_section::{CardSectionError, read_card, with_card};
 pub use constant::{Constant, ConstantData};
 pub use error::{CompileError, Unsupported};
+pub use external::{External, NoExternal};
 pub use profile::{MAX_TIMES, ProfileError, Profiled, layers, profiled};
 pub use report::{LAYERS_SECTION, Layer, Report, WeightFormat};
 
-/// The largest ONNX file, in bytes.
+/// The largest ONNX file, in bytes; and the most that a model uses of other files, all together.
 pub const MAX_ONNX_BYTES: u64 = 1 << 30;
+/// The most memory that decoding an ONNX file may take, in bytes, apart from bytes that are copied out of it
+/// as they are: weights, names. It bounds nodes, attributes, initialisers, declarations and integers alike.
+pub const MAX_DECODED_BYTES: u64 = 1 << 28;
 /// The largest tensor, in bytes, and in elements for constants in the file.
 pub const MAX_TENSOR_BYTES: u64 = 1 << 30;
 /// The most elements of all constants together, those that folding makes included.
@@ -59,6 +64,9 @@ pub struct Options {
     /// can be, so that tensors which are the same have the same bytes and need no second delivery. Without
     /// it the packing may change with the compiler, or with the size of an input.
     pub like: Vec<Layer>,
+    /// For tests of the compiler: the module fills what holds nothing of use in its arena with NaN before every
+    /// kernel, so that a kernel which reads there is found.
+    pub poison: bool,
 }
 
 impl Default for Options {
@@ -70,6 +78,7 @@ impl Default for Options {
             simd: Simd::Relaxed,
             weights: WeightFormat::F32,
             like: Vec::new(),
+            poison: false,
         }
     }
 }
@@ -83,23 +92,35 @@ pub struct Compiled {
     pub report: Report,
 }
 
-/// Compiles an ONNX model.
+/// Compiles an ONNX model that is one file.
+///
+/// # Errors
+/// As [`compile_with`], and where the numbers of a tensor are in another file.
+pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError> {
+    compile_with(onnx, options, &NoExternal)
+}
+
+/// Compiles an ONNX model, parts of which may be in other files.
 ///
 /// # Errors
 /// The file is malformed, too large or of an unknown version; it has operators that cannot be
 /// translated, all of which are named in one [`CompileError::Unsupported`]; or the options do not fit.
-pub fn compile(onnx: &[u8], options: &Options) -> Result<Compiled, CompileError> {
+pub fn compile_with(
+    onnx: &[u8],
+    options: &Options,
+    external: &dyn External,
+) -> Result<Compiled, CompileError> {
     if !(1..=dunlin_abi::MAX_BATCH).contains(&options.max_batch) {
         let (batch, most) = (options.max_batch, dunlin_abi::MAX_BATCH);
         return Err(CompileError::Option(format!("max_batch is {batch}, it must be 1 to {most}")));
     }
-    let import::Imported { mut graph, operators, warnings } = import::import(onnx, options)?;
+    let import::Imported { mut graph, operators, warnings } = import::import(onnx, options, external)?;
     let passes = passes::run(&mut graph)?;
     let plan = layout::plan(&graph, options.simd, &report::blocks(&options.like))?;
     let memory = memory::Memory::plan(&plan, options.max_batch, options.weights)?;
     #[cfg(debug_assertions)]
     layout::check(&graph, &plan, &memory)?;
-    let emitted = emit::module::Emitted::emit(&plan, &memory, options.max_batch, options.simd)?;
+    let emitted = emit::module::Emitted::emit(&plan, &memory, options)?;
     let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);
     let layers = report::layers(&graph, &plan);
     let code_bytes = emitted.code_bytes();

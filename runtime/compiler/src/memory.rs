@@ -55,6 +55,8 @@ pub(crate) struct Widening {
 pub(crate) struct Memory {
     /// Where the inputs begin, from which on memory is written.
     start: u32,
+    /// Where the intermediates begin and end.
+    arena: (u32, u32),
     buffers: Vec<Address>,
     weights: Vec<u32>,
     /// The weights, in order of address.
@@ -78,10 +80,11 @@ impl Memory {
         } else {
             weights.end.next_multiple_of(PAGE_BYTES)
         };
-        let (buffers, end) = buffers(plan, max_batch, start)?;
+        let (buffers, first, end) = buffers(plan, max_batch, start)?;
         let arena_bytes = u32::try_from(end - start).map_err(|_| too_large(end))?;
         Ok(Memory {
             start: u32::try_from(start).map_err(|_| too_large(start))?,
+            arena: (first, u32::try_from(end).map_err(|_| too_large(end))?),
             buffers,
             weights: weights.addresses,
             segments: weights.segments,
@@ -96,6 +99,30 @@ impl Memory {
     #[cfg(debug_assertions)]
     pub(crate) fn written(&self) -> (u32, u32) {
         (self.start, self.start.saturating_add(self.arena_bytes))
+    }
+
+    /// The parts of the arena, with their words, that hold nothing which a step or a later one reads: what
+    /// lies there may be overwritten before the step.
+    pub(crate) fn unread(&self, plan: &Plan, step: usize) -> Vec<(u32, u32)> {
+        let (lifetimes, indices) = lifetimes(plan);
+        let alive = lifetimes.iter().zip(indices).filter(|(life, _)| life.first < step && step <= life.last);
+        let mut taken: Vec<(u32, u32)> = alive
+            .map(|(life, buffer)| {
+                let first = self.buffers[buffer].first;
+                (first, first.saturating_add(u32::try_from(life.bytes).unwrap_or(u32::MAX)))
+            })
+            .collect();
+        taken.sort_unstable();
+        taken.push((self.arena.1, self.arena.1));
+        let mut from = self.arena.0;
+        let mut unread = Vec::new();
+        for (first, end) in taken {
+            if first > from {
+                unread.push((from, (first - from) / 4));
+            }
+            from = from.max(end.next_multiple_of(4));
+        }
+        unread
     }
 
     /// Where a buffer begins.
@@ -202,8 +229,8 @@ fn take(end: &mut u64, bytes: u64) -> Result<u32, CompileError> {
     }
 }
 
-/// Where the buffers begin, and the end of the last.
-fn buffers(plan: &Plan, max_batch: u32, start: u64) -> Result<(Vec<Address>, u64), CompileError> {
+/// Where the buffers begin, where the first intermediate does, and the end of the last.
+fn buffers(plan: &Plan, max_batch: u32, start: u64) -> Result<(Vec<Address>, u32, u64), CompileError> {
     let mut end = start;
     let mut addresses = vec![Address { first: 0, stride_bytes: 0 }; plan.buffers.len()];
     for (buffer, address) in plan.buffers.iter().zip(&mut addresses) {
@@ -216,11 +243,12 @@ fn buffers(plan: &Plan, max_batch: u32, start: u64) -> Result<(Vec<Address>, u64
     }
     let (lifetimes, indices) = lifetimes(plan);
     let arena = arena::plan(&lifetimes);
-    let base = u64::from(take(&mut end, arena.bytes)?);
+    let first = take(&mut end, arena.bytes)?;
+    let base = u64::from(first);
     for (offset, buffer) in arena.offsets.iter().zip(indices) {
         addresses[buffer].first = u32::try_from(base + offset).map_err(|_| too_large(end))?;
     }
-    Ok((addresses, end))
+    Ok((addresses, first, end))
 }
 
 /// From the first step to the last that touches each intermediate, with its number.

@@ -76,7 +76,7 @@ fn show(arguments: &Show) -> Outcome {
     let text = serde_json::to_string_pretty(&card).map_err(|error| {
         Failure::new(dunlin_core::code::fleet::FILE, format!("cannot write JSON: {error}"))
     })?;
-    println!("{text}");
+    println!("{}", crate::terminal::json_escaped(&text));
     Ok(())
 }
 

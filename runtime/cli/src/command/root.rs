@@ -422,21 +422,13 @@ fn show_root(arguments: &Show) -> Outcome {
     for role in [RoleName::Root, RoleName::Release, RoleName::Deploy, RoleName::Precompiled] {
         let Some(members) = root.role(role) else { continue };
         let keys = root.keys.iter().filter(|key| members.keys.contains(&key.name));
-        let keys: Vec<String> = keys.map(|key| format!("{} {}", key.name, key.public)).collect();
         let heading = format!("{role}, {} of {}", members.threshold, members.keys.len());
-        table.add_row([heading, keys.join("\n")]);
+        table.add_lines(&heading, keys.map(|key| format!("{} {}", key.name, key.public)));
     }
-    let listed = |items: Vec<String>| if items.is_empty() { "none".to_string() } else { items.join("\n") };
-    table.add_row([
-        "revoked releases".to_string(),
-        listed(root.revoked_releases.iter().map(ToString::to_string).collect()),
-    ]);
-    table.add_row([
-        "revoked devices".to_string(),
-        listed(root.revoked_devices.iter().map(ToString::to_string).collect()),
-    ]);
+    table.add_lines("revoked releases", &root.revoked_releases);
+    table.add_lines("revoked devices", &root.revoked_devices);
     let minimums = root.minimum_counters.iter().map(|entry| format!("{} {}", entry.model, entry.counter));
-    table.add_row(["minimum counters".to_string(), listed(minimums.collect())]);
+    table.add_lines("minimum counters", minimums);
     println!("{table}");
     Ok(())
 }

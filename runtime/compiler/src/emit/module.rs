@@ -15,6 +15,7 @@ use super::code::Code;
 use super::expr::Index;
 use super::infer::{self, Run};
 use super::widen;
+use crate::Options;
 use crate::error::CompileError;
 use crate::kernel::Operand;
 use crate::layout::{Plan, Step};
@@ -62,16 +63,15 @@ impl Functions {
 
 impl Emitted {
     /// Writes the code of all steps.
-    pub(crate) fn emit(
-        plan: &Plan,
-        memory: &Memory,
-        max_batch: u32,
-        simd: Simd,
-    ) -> Result<Emitted, CompileError> {
+    pub(crate) fn emit(plan: &Plan, memory: &Memory, options: &Options) -> Result<Emitted, CompileError> {
+        let Options { max_batch, simd, .. } = *options;
         let mut functions = Functions { bodies: Vec::new(), known: HashMap::new() };
         let mut runs = Vec::with_capacity(plan.steps.len());
         let mut used = Simd::None;
-        for step in &plan.steps {
+        for (index, step) in plan.steps.iter().enumerate() {
+            if options.poison {
+                poison(&mut functions, &mut runs, &memory.unread(plan, index))?;
+            }
             let scratch = step.scratch.map(|buffer| memory.buffer(buffer));
             let places = std::iter::once(&step.y).chain(&step.operands).map(|place| memory.address(place));
             let addresses: Vec<Address> = places.chain(scratch).collect();
@@ -170,6 +170,24 @@ impl Emitted {
         }
         Ok(module.finish())
     }
+}
+
+/// Calls of functions that fill so many words with NaN.
+fn poison(
+    functions: &mut Functions,
+    runs: &mut Vec<Run>,
+    regions: &[(u32, u32)],
+) -> Result<(), CompileError> {
+    for (first, words) in regions {
+        let mut code = Code::new(Simd::None, 1);
+        code.counted(*words, |code| {
+            code.store(Index(0), 0, 1, f32::NAN);
+            code.advance(Index(0), 4);
+        });
+        let function = functions.add(code.finish().into_raw_body(), 1)?;
+        runs.push(Run { function, addresses: vec![Address { first: *first, stride_bytes: 0 }] });
+    }
+    Ok(())
 }
 
 /// Writes the kernel of one step; parameter 0 is the result, then come the operands and the scratch memory.

@@ -4,7 +4,7 @@
 //! Every other axis must be a number in the file or in `Options::inputs`. A bound shape has either all
 //! axes of the input, which makes the first one fixed, or all but the first, which keeps the batch.
 
-use dunlin_abi::DType;
+use dunlin_abi::{DType, Dim};
 
 use super::onnx::tensor_shape_proto::dimension::Value as DimValue;
 use super::onnx::type_proto::Value as TypeValue;
@@ -152,6 +152,22 @@ pub(super) fn declare(inputs: &[&ValueInfoProto], options: &Options) -> Result<V
     declared.iter().map(|(input, axes)| value(input, axes, batched)).collect()
 }
 
+/// Something that is no tensor where the host writes or reads.
+fn no_tensor(info: &ValueInfoProto) -> CompileError {
+    let kind = match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(TypeValue::SequenceType(_)) => "a sequence",
+        Some(TypeValue::OptionalType(_)) => "an optional",
+        Some(TypeValue::MapType(_)) => "a map",
+        Some(TypeValue::SparseTensorType(_)) => "a sparse tensor",
+        Some(TypeValue::OpaqueType(_)) => "opaque",
+        Some(TypeValue::TensorType(_)) | None => {
+            return CompileError::Malformed(format!("the input {:?} has no type", info.name()));
+        }
+    };
+    let what = format!("the input {:?} is {kind}", info.name());
+    CompileError::Form { what, remedy: "export the model with tensors as inputs" }
+}
+
 /// The axes of one input, with its option applied.
 fn declared_extents(input: &ValueInfoProto, options: &Options) -> Result<Vec<Extent>, CompileError> {
     let name = input.name();
@@ -165,7 +181,7 @@ fn declared_extents(input: &ValueInfoProto, options: &Options) -> Result<Vec<Ext
                 wanted: "inputs are float32, int64, int32 or bool",
             });
         }
-        None => return Err(CompileError::Malformed(format!("the input {name:?} is not a tensor"))),
+        None => return Err(no_tensor(input)),
     }
     let bound = options.inputs.iter().find(|(option, _)| option == name).map(|(_, shape)| shape);
     let extents = match (extents(input)?, bound) {
@@ -241,14 +257,24 @@ fn value(input: &ValueInfoProto, axes: &[Extent], batched: bool) -> Result<Value
     })
 }
 
-/// The declared shape of an output, if it contradicts the shape that the nodes make.
-pub(super) fn contradiction(output: &ValueInfoProto, shape: &Shape) -> Option<String> {
-    let declared = extents(output).ok().flatten()?;
-    let sample = declared.get(usize::from(shape.is_batched())..).unwrap_or_default();
-    let fits = declared.len() == shape.rank()
-        && sample.iter().zip(&shape.sample).all(|(extent, actual)| match extent {
-            Extent::Known(extent) => extent == actual,
-            Extent::Symbol(_) => true,
+/// The declared shape of a tensor, if it contradicts the shape that the nodes make.
+///
+/// Symbols and missing extents fit everything. So do numbers in the place of the batch, which exporters
+/// leave there where they traced with one batch size; and in a model with a batch, numbers where a tensor that
+/// is the same for every sample has the extent 1.
+pub(super) fn contradiction(info: &ValueInfoProto, shape: &Shape, batched: bool) -> Option<String> {
+    let declared = extents(info).ok().flatten()?;
+    let dims = shape.dims();
+    // Exporters that do not know a shape write one without axes.
+    if declared.is_empty() {
+        return None;
+    }
+    let open = batched && !shape.is_batched();
+    let fits = declared.len() == dims.len()
+        && declared.iter().zip(&dims).all(|(extent, actual)| match (extent, actual) {
+            (Extent::Symbol(_), _) | (_, Dim::Batch | Dim::AtMost(_)) => true,
+            (Extent::Known(_), Dim::Fixed(1)) if open => true,
+            (Extent::Known(extent), Dim::Fixed(actual)) => extent == actual,
         });
     (!fits).then(|| text(&declared))
 }

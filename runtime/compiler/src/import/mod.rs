@@ -8,7 +8,11 @@
 #[rustfmt::skip]
 #[allow(missing_docs)]
 pub(crate) mod onnx;
+mod external;
 mod input;
+mod layer;
+mod opset;
+mod scan;
 mod tensor;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,16 +26,12 @@ use crate::emit::convert::{Conversion, Convert};
 use crate::error::{CompileError, Unsupported};
 use crate::graph::{Graph, Op, Origin, Output, Shape, ValueId};
 use crate::op::{self, Refusal, Results};
-use crate::{MAX_ONNX_BYTES, Options};
-use onnx::{GraphProto, ModelProto, NodeProto};
+use crate::{External, MAX_ONNX_BYTES, Options};
+use onnx::attribute_proto::AttributeType;
+use onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 pub(crate) use input::dtype;
 pub(crate) use tensor::constant as tensor_constant;
-
-/// The opset versions whose operators are known.
-const OPSETS: (i64, i64) = (7, 28);
-/// The file format's versions that are known.
-const IR_VERSIONS: (i64, i64) = (3, 14);
 
 /// The most nodes: passes and the plan of the arena take time by the square of their number.
 const MAX_NODES: u64 = 1 << 13;
@@ -52,7 +52,11 @@ pub(crate) fn is_onnx_domain(domain: &str) -> bool {
 }
 
 /// Reads an ONNX file.
-pub(crate) fn import(bytes: &[u8], options: &Options) -> Result<Imported, CompileError> {
+pub(crate) fn import(
+    bytes: &[u8],
+    options: &Options,
+    external: &dyn External,
+) -> Result<Imported, CompileError> {
     let (actual, limit) = (bytes.len() as u64, MAX_ONNX_BYTES);
     if actual > limit {
         return Err(CompileError::TooLarge {
@@ -62,39 +66,47 @@ pub(crate) fn import(bytes: &[u8], options: &Options) -> Result<Imported, Compil
             unit: "bytes",
         });
     }
-    let model = ModelProto::decode(bytes)
+    scan::check(bytes)?;
+    let mut model = ModelProto::decode(bytes)
         .map_err(|error| CompileError::Malformed(format!("not the protobuf of a model ({error})")))?;
-    let opset = opset(&model)?;
-    let Some(graph) = &model.graph else {
+    let opset = opset::version(&model)?;
+    let Some(graph) = &mut model.graph else {
         return Err(CompileError::Malformed("the file has no graph".to_string()));
     };
+    let (actual, limit) = (graph.node.len() as u64, MAX_NODES);
+    if actual > limit {
+        return Err(CompileError::TooLarge { what: "the graph".to_string(), actual, limit, unit: "nodes" });
+    }
+    graph.node.iter_mut().for_each(with_zeros);
+    let used = used_names(graph);
+    external::resolve(graph, &used, external)?;
     let mut importer = Importer::new(graph, opset);
-    importer.initializers()?;
+    importer.options_given = !options.inputs.is_empty() || !options.constants.is_empty();
+    importer.functions =
+        model.functions.iter().map(|function| (function.domain(), function.name())).collect();
+    importer.initializers(&used)?;
     importer.inputs(options)?;
     importer.nodes()?;
     importer.outputs()
 }
 
-/// The version of ONNX's own operators.
-fn opset(model: &ModelProto) -> Result<i64, CompileError> {
-    let check = |what, actual, (least, most): (i64, i64)| {
-        if (least..=most).contains(&actual) {
-            Ok(actual)
-        } else {
-            Err(CompileError::Version { what, actual, least, most })
-        }
-    };
-    check("ONNX IR version", model.ir_version(), IR_VERSIONS)?;
-    let mut own = model.opset_import.iter().filter(|entry| is_onnx_domain(entry.domain()));
-    match (own.next(), own.next()) {
-        (Some(entry), None) => check("opset", entry.version(), OPSETS),
-        (None, _) => {
-            Err(CompileError::Malformed("the file imports no opset of ONNX's own domain".to_string()))
-        }
-        (Some(_), Some(_)) => {
-            Err(CompileError::Malformed("the file imports ONNX's own opset twice".to_string()))
+/// Puts the zeros into attributes that encoders of proto3 leave out, ML.NET's for one.
+fn with_zeros(node: &mut NodeProto) {
+    for attribute in &mut node.attribute {
+        match attribute.r#type() {
+            AttributeType::Int => attribute.i = attribute.i.or(Some(0)),
+            AttributeType::Float => attribute.f = attribute.f.or(Some(0.0)),
+            AttributeType::String => attribute.s = attribute.s.take().or(Some(Vec::new())),
+            _ => {}
         }
     }
+}
+
+/// The names that a node or the host reads.
+fn used_names(graph: &GraphProto) -> HashSet<String> {
+    let node_inputs = graph.node.iter().flat_map(|node| &node.input);
+    let outputs = graph.output.iter().filter_map(|output| output.name.as_ref());
+    node_inputs.chain(outputs).cloned().collect()
 }
 
 /// The name by which people find a node again.
@@ -115,6 +127,12 @@ struct Importer<'a> {
     refused: Vec<Unsupported>,
     operators: BTreeMap<String, u32>,
     warnings: Vec<String>,
+    /// What the file declares of tensors between the nodes.
+    declared: HashMap<&'a str, &'a ValueInfoProto>,
+    /// Domains and names of the functions that the file defines.
+    functions: HashSet<(&'a str, &'a str)>,
+    /// Whether shapes or constants were given as options.
+    options_given: bool,
 }
 
 impl<'a> Importer<'a> {
@@ -127,6 +145,9 @@ impl<'a> Importer<'a> {
             refused: Vec::new(),
             operators: BTreeMap::new(),
             warnings: Vec::new(),
+            declared: proto.value_info.iter().map(|info| (info.name(), info)).collect(),
+            functions: HashSet::new(),
+            options_given: false,
         }
     }
 
@@ -139,16 +160,12 @@ impl<'a> Importer<'a> {
     }
 
     /// Reads the initialisers that anything uses.
-    fn initializers(&mut self) -> Result<(), CompileError> {
+    fn initializers(&mut self, used: &HashSet<String>) -> Result<(), CompileError> {
         if let Some(sparse) = self.proto.sparse_initializer.first() {
             let name = sparse.values.as_ref().map_or("", |values| values.name());
-            return Err(CompileError::Malformed(format!(
-                "tensor {name:?} is a sparse initialiser, which is not supported; store it dense"
-            )));
+            let what = format!("tensor {name:?} is a sparse initialiser");
+            return Err(CompileError::Form { what, remedy: "store its numbers as a dense tensor" });
         }
-        let node_inputs = self.proto.node.iter().flat_map(|node| &node.input);
-        let outputs = self.proto.output.iter().filter_map(|output| output.name.as_ref());
-        let used: HashSet<&str> = node_inputs.chain(outputs).map(String::as_str).collect();
         for tensor in &self.proto.initializer {
             let name = tensor.name();
             if name.is_empty() {
@@ -206,26 +223,19 @@ impl<'a> Importer<'a> {
     /// Translates every node, in order.
     fn nodes(&mut self) -> Result<(), CompileError> {
         let proto = self.proto;
-        let (actual, limit) = (proto.node.len() as u64, MAX_NODES);
-        if actual > limit {
-            return Err(CompileError::TooLarge {
-                what: "the graph".to_string(),
-                actual,
-                limit,
-                unit: "nodes",
-            });
-        }
-        for node in &proto.node {
+        // A node whose results nobody can read changes nothing.
+        let made = |node: &&NodeProto| node.output.iter().any(|name| !name.is_empty());
+        for node in proto.node.iter().filter(made) {
             *self.operators.entry(node.op_type().to_string()).or_default() += 1;
             let results = self.node(node)?;
             let outputs = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
-            if outputs.clone().next().is_none() {
-                let (name, operator) = (node_name(node), node.op_type());
-                return Err(CompileError::Malformed(format!("node {name:?} ({operator}) makes nothing")));
-            }
             for (place, name) in outputs {
                 let value = results.as_ref().and_then(|results| results.at(place));
                 self.define(name, value)?;
+                if let (Some(value), Some(info)) = (value, self.declared.get(name.as_str()).copied()) {
+                    let shape = self.graph.value(value).shape.clone();
+                    self.check_declared(info, &shape)?;
+                }
             }
         }
         if self.refused.is_empty() { Ok(()) } else { Err(CompileError::Unsupported(self.refused.clone())) }
@@ -249,7 +259,12 @@ impl<'a> Importer<'a> {
                 (_, None) => return Err(self.undefined(node, name)),
             });
         }
+        let function = self.functions.contains(&(node.domain(), node.op_type()));
         let result = match op::find(node) {
+            _ if function => Err(Refusal::unsupported(
+                "it is a function that the file defines",
+                "put the functions in the place of their calls: `onnx.inliner.inline_local_functions(model)`",
+            )),
             Ok(operator) if complete => {
                 op::lower(operator, node, inputs, &mut self.graph, self.opset).map(Some)
             }
@@ -261,13 +276,46 @@ impl<'a> Importer<'a> {
                 self.refused.push(unsupported(node, reason, remedy));
                 Ok(None)
             }
-            Refusal::Malformed(reason) => Err(CompileError::Malformed(format!(
+            // A valid file gets here whose shapes go together for one batch size only, or not for those given.
+            Refusal::Shapes(reason) if self.options_given => {
+                let remedy = "give shapes that fit: `--input NAME=SHAPE`".to_string();
+                self.refused.push(unsupported(node, reason, remedy));
+                Ok(None)
+            }
+            Refusal::Shapes(reason) if self.is_batched() => {
+                let remedy = "if the model is for one batch size, fix it: `--input NAME=1,...`".to_string();
+                self.refused.push(unsupported(node, format!("{reason} for every batch size n"), remedy));
+                Ok(None)
+            }
+            Refusal::Malformed(reason) | Refusal::Shapes(reason) => Err(CompileError::Malformed(format!(
                 "node {:?} ({}): {reason}",
                 node_name(node),
-                node.op_type()
+                node.op_type().escape_debug()
             ))),
             Refusal::Compile(error) => Err(error),
         })
+    }
+
+    /// Whether the model's inputs have a batch axis.
+    fn is_batched(&self) -> bool {
+        self.graph.inputs.iter().any(|id| self.graph.value(*id).shape.is_batched())
+    }
+
+    /// Refuses a shape that the file contradicts: one of the two is wrong. Where shapes or constants were given
+    /// as options, the file may tell of those that its exporter traced with, and it is a warning.
+    fn check_declared(&mut self, info: &ValueInfoProto, shape: &Shape) -> Result<(), CompileError> {
+        let Some(declared) = input::contradiction(info, shape, self.is_batched()) else { return Ok(()) };
+        let (tensor, made) = (info.name().to_string(), shape.to_string());
+        if self.options_given {
+            self.warnings.push(format!(
+                "tensor {tensor:?} is declared as {declared}, but the nodes make {made} of the shapes given"
+            ));
+            return Ok(());
+        }
+        let maker = self.proto.node.iter().find(|node| node.output.contains(&tensor));
+        let (node, operator) = maker.map_or(("", ""), |node| (node_name(node), node.op_type()));
+        let (node, operator) = (node.to_string(), operator.to_string());
+        Err(CompileError::DeclaredShape { tensor, declared, made, node, operator })
     }
 
     /// A node reads a name that nothing made before: a typing error, a wrong order or a cycle.
@@ -295,7 +343,8 @@ impl<'a> Importer<'a> {
     /// Declares what the host reads.
     fn outputs(mut self) -> Result<Imported, CompileError> {
         if self.proto.output.is_empty() {
-            return Err(CompileError::Malformed("the graph has no outputs".to_string()));
+            let what = "the graph has no outputs".to_string();
+            return Err(CompileError::Form { what, remedy: "name what the model computes as its outputs" });
         }
         for output in &self.proto.output {
             let name = output.name();
@@ -306,9 +355,10 @@ impl<'a> Importer<'a> {
             };
             let (dtype, shape) = (self.graph.value(value).dtype, self.graph.value(value).shape.clone());
             if shape.batch.is_some_and(|batch| batch != 0) || shape.joined[0] > 0 {
-                return Err(CompileError::Malformed(format!(
-                    "the output {name:?} has the shape {shape}, whose batch axis is not the first one; transpose it"
-                )));
+                let what =
+                    format!("the output {name:?} has the shape {shape}, whose batch axis is not the first");
+                let remedy = "transpose it in the model, or fix the batch: `--input NAME=1,...`";
+                return Err(CompileError::Form { what, remedy });
             }
             // The same numbers, with a batch axis that the card can tell of.
             let shape = if shape.is_joined() {
@@ -326,11 +376,7 @@ impl<'a> Importer<'a> {
                     wanted,
                 });
             }
-            if let Some(declared) = input::contradiction(output, &shape) {
-                self.warnings.push(format!(
-                    "output {name:?} is declared as {declared}, but the nodes make {shape}, which is used"
-                ));
-            }
+            self.check_declared(output, &shape)?;
             self.graph.outputs.push(Output { name: name.to_string(), shape, value });
         }
         Ok(Imported { graph: self.graph, operators: self.operators, warnings: self.warnings })
@@ -343,5 +389,5 @@ fn unsupported(node: &NodeProto, reason: String, remedy: String) -> Unsupported 
         domain if is_onnx_domain(domain) => node.op_type().to_string(),
         domain => format!("{domain}.{}", node.op_type()),
     };
-    Unsupported { operator, node: node_name(node).to_string(), reason, remedy }
+    Unsupported { operator, node: node_name(node).to_string(), layer: layer::of(node), reason, remedy }
 }

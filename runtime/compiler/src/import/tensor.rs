@@ -1,17 +1,31 @@
 //! ONNX's `TensorProto` becomes a [`Constant`].
 //!
 //! The numbers lie either in `raw_data`, little-endian, or in the field of their type; in both cases
-//! their count must be the product of the dims. Numbers in other files are refused.
+//! their count must be the product of the dims. Numbers in other files have been brought in by [`super::external`].
 
 use super::onnx::TensorProto;
-use super::onnx::tensor_proto::{DataLocation, DataType};
+use super::onnx::tensor_proto::DataType;
 use crate::MAX_TENSOR_BYTES;
 use crate::constant::{Constant, ConstantData};
 use crate::error::CompileError;
 use crate::graph::MAX_AXES;
 
 /// What is said about an element type that constants cannot have.
-const WANTED: &str = "constants are float32, float64, int32, int64 or bool";
+fn wanted(data_type: i32) -> &'static str {
+    match DataType::try_from(data_type) {
+        Ok(DataType::Float16 | DataType::Bfloat16) => {
+            "constants are float32, float64, int32, int64 or bool; export the model in float32 \
+             (`model.float()`), and halve the module with `--weights f16`"
+        }
+        Ok(DataType::String) => {
+            "constants are float32, float64, int32, int64 or bool; do the work on text in the application"
+        }
+        Ok(DataType::Int8 | DataType::Uint8 | DataType::Int4 | DataType::Uint4) => {
+            "constants are float32, float64, int32, int64 or bool; compile the model from before its quantization"
+        }
+        _ => "constants are float32, float64, int32, int64 or bool",
+    }
+}
 
 /// The ONNX name of an element type, for people.
 pub(super) fn type_name(data_type: i32) -> String {
@@ -21,11 +35,9 @@ pub(super) fn type_name(data_type: i32) -> String {
 
 /// Reads a tensor; `name` is for messages.
 pub(crate) fn constant(tensor: &TensorProto, name: &str) -> Result<Constant, CompileError> {
-    if tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty() {
-        return Err(CompileError::ExternalData(name.to_string()));
-    }
     if tensor.segment.is_some() {
-        return Err(CompileError::Malformed(format!("tensor {name:?} is cut into segments")));
+        let what = format!("tensor {name:?} is cut into segments");
+        return Err(CompileError::Form { what, remedy: "store it whole" });
     }
     let (shape, elements) = shape(tensor, name)?;
     let numbers = Numbers { tensor, name, elements };
@@ -40,7 +52,8 @@ pub(crate) fn constant(tensor: &TensorProto, name: &str) -> Result<Constant, Com
         }
         _ => {
             let dtype = type_name(tensor.data_type());
-            return Err(CompileError::DType { tensor: name.to_string(), dtype, wanted: WANTED });
+            let wanted = wanted(tensor.data_type());
+            return Err(CompileError::DType { tensor: name.to_string(), dtype, wanted });
         }
     };
     Constant::new(shape, data)
@@ -48,12 +61,15 @@ pub(crate) fn constant(tensor: &TensorProto, name: &str) -> Result<Constant, Com
 }
 
 /// The dims and their product, within the bound.
-fn shape(tensor: &TensorProto, name: &str) -> Result<(Vec<u32>, usize), CompileError> {
+pub(super) fn shape(tensor: &TensorProto, name: &str) -> Result<(Vec<u32>, usize), CompileError> {
     if tensor.dims.len() > MAX_AXES {
         let axes = tensor.dims.len();
-        return Err(CompileError::Malformed(format!(
-            "tensor {name:?} has {axes} axes, more than {MAX_AXES}"
-        )));
+        return Err(CompileError::TooLarge {
+            what: format!("tensor {name:?}"),
+            actual: axes as u64,
+            limit: MAX_AXES as u64,
+            unit: "axes",
+        });
     }
     let mut shape = Vec::with_capacity(tensor.dims.len());
     let mut elements = 1u64;

@@ -1,4 +1,5 @@
 //! Attention (opset 23): `softmax(scale * Q K' + mask) V` for each head, without a cache of earlier keys.
+//! A query whose mask leaves it no key gives 0.
 //!
 //! Q, K and V are `[batch, heads, sequence, size]`, or `[batch, sequence, heads * size]` with the numbers of
 //! heads as attributes. Several heads of Q may share one of K and V.
@@ -44,6 +45,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         return Err(Refusal::malformed(format!("{q_shape}, {k_shape} and {v_shape} do not go together")));
     }
     let scale = call.float("scale", 1.0 / libm::sqrtf(size as f32))?;
+    let (k, v, columns) = unmasked(call, k, v)?;
     // Heads that share their keys are an axis of their own.
     let shared = q_heads / kv_heads;
     let with = |tail: &[u32]| q_shape.with_sample([&front[..], tail].concat());
@@ -57,7 +59,11 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let scores = call.pointwise(&(operand(0) * scale), &[scores])?;
     let scores = call.reshape(scores, with(&[q_heads, rows, columns]))?;
     let scores = masked(call, scores, (rows, columns))?;
-    let weights = softmax::along_last(call, scores)?;
+    let weights = match call.optional(3) {
+        Some(_) => softmax::masked_along_last(call, scores)?,
+        // Each query sees the first key, whether later ones are hidden or not.
+        None => softmax::along_last(call, scores)?,
+    };
     let weights = call.reshape(weights, with(&[kv_heads, shared, rows, columns]))?;
     let y = matrices(call, weights, v, with(&[kv_heads, shared, rows, v_size]))?;
     let y = call.reshape(y, with(&[q_heads, rows, v_size]))?;
@@ -66,7 +72,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     }
     let at = front.len();
     let y = call.transpose(y, (0..at).chain([at + 1, at, at + 2]).collect())?;
-    let wide = q_heads.checked_mul(v_size).ok_or_else(|| Refusal::malformed("its result is too large"))?;
+    let wide = q_heads.checked_mul(v_size).ok_or_else(|| Refusal::too_large("its result"))?;
     call.reshape(y, with(&[rows, wide]))
 }
 
@@ -89,6 +95,26 @@ fn heads(call: &mut Call<'_>, index: usize, attribute: &str) -> Result<ValueId, 
     }
 }
 
+/// The keys and values that a mask speaks of: those behind its end are hidden from every query.
+fn unmasked(call: &mut Call<'_>, k: ValueId, v: ValueId) -> Result<(ValueId, ValueId, u32), Refusal> {
+    let shape = call.shape(k);
+    let place = shape.sample.len() - 2;
+    let columns = shape.sample[place];
+    let told = call.optional(3).and_then(|mask| call.shape(mask).sample.last().copied());
+    match told {
+        // ONNX's text lets a last axis of 1 broadcast and be padded.
+        Some(1) if columns > 1 => {
+            let reason = "its mask has a last axis of 1, which means one key, or all of them";
+            Err(Refusal::unsupported(reason, format!("give the mask the shape [..., {columns}]")))
+        }
+        Some(told) if told < columns && told > 0 => {
+            let k = call.slice(k, place, (0, 1, told))?;
+            Ok((k, call.slice(v, place, (0, 1, told))?, told))
+        }
+        Some(_) | None => Ok((k, v, columns)),
+    }
+}
+
 /// The scores with the mask, and without what comes later.
 fn masked(call: &mut Call<'_>, scores: ValueId, (rows, columns): (u32, u32)) -> Result<ValueId, Refusal> {
     let shape = call.shape(scores);
@@ -103,7 +129,8 @@ fn masked(call: &mut Call<'_>, scores: ValueId, (rows, columns): (u32, u32)) -> 
     if call.flag("is_causal")? {
         let later = |i: u32, j: u32| if j > i { f32::NEG_INFINITY } else { 0.0 };
         if u64::from(rows) * u64::from(columns) > crate::passes::fold::MAX_FOLDED_ELEMENTS as u64 {
-            return Err(Refusal::malformed("its sequences are too long"));
+            let reason = format!("it hides what comes later in a mask of {rows} x {columns} numbers");
+            return Err(Refusal::unsupported(reason, "use shorter sequences"));
         }
         let mask = (0..rows).flat_map(|i| (0..columns).map(move |j| later(i, j))).collect();
         let mask = call.add_f32s(&[rows, columns], mask)?;

@@ -69,7 +69,7 @@ pub(super) fn space_to_depth(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let (b, c, [h, w]) = (blocks.side, blocks.channels, blocks.spatial);
     let depth = c.checked_mul(b * b).filter(|_| h.is_multiple_of(b) && w.is_multiple_of(b));
     let Some(depth) = depth else {
-        return Err(Refusal::malformed(format!("its places do not divide into blocks of {b} x {b}")));
+        return Err(Refusal::shapes(format!("its places do not divide into blocks of {b} x {b}")));
     };
     let (h, w) = (h / b, w / b);
     blocks.moved(call, &[c, h, b, w, b], &[2, 4, 0, 1, 3], &[depth, h, w])

@@ -74,7 +74,7 @@ fn mixes(shape: &Shape) -> Refusal {
 
 fn clash(shapes: &[Shape]) -> Refusal {
     let shapes: Vec<String> = shapes.iter().map(Shape::to_string).collect();
-    Refusal::malformed(format!("the shapes {} do not go together", shapes.join(" and ")))
+    Refusal::shapes(format!("the shapes {} do not go together", shapes.join(" and ")))
 }
 
 #[cfg(test)]

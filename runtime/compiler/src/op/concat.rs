@@ -2,7 +2,7 @@
 
 use super::{Call, Refusal};
 use crate::constant::{Constant, ConstantData};
-use crate::graph::{Axis, BATCH_EXTENT, Op, ValueId, batch_extent};
+use crate::graph::{Axis, BATCH_EXTENT, Op, Shape, ValueId, batch_extent};
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let Some(axis) = call.read("axis", |attribute| attribute.i)? else {
@@ -15,17 +15,48 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
 
 /// The parts along ONNX's axis `axis`.
 pub(super) fn concat(call: &mut Call<'_>, parts: &[ValueId], axis: i64) -> Result<ValueId, Refusal> {
-    let Some(first) = parts.first() else { return Err(Refusal::malformed("it has no operands")) };
-    let shape = call.shape(*first);
+    let parts = batched_alike(call, parts)?;
+    let batched = parts.iter().find(|part| call.shape(**part).is_batched());
+    let Some(part) = batched.or(parts.first()) else {
+        return Err(Refusal::malformed("it has no operands"));
+    };
+    let shape = call.shape(*part);
     let place = call.sample_axis(&shape, axis, "joins tensors along")?;
-    join(call, parts, place)
+    join(call, &parts, place)
+}
+
+/// Parts that are the same for every sample, such as the class token of a vision transformer that is
+/// expanded to the batch size, lose the axis of extent 1 that stands where the others have the batch.
+fn batched_alike(call: &mut Call<'_>, parts: &[ValueId]) -> Result<Vec<ValueId>, Refusal> {
+    let batched = parts.iter().map(|part| call.shape(*part)).find(Shape::is_batched);
+    let Some((batch, rank)) = batched.and_then(|shape| Some((shape.batch?, shape.rank()))) else {
+        return Ok(parts.to_vec());
+    };
+    let mut alike = Vec::with_capacity(parts.len());
+    for part in parts {
+        let mut shape = call.shape(*part);
+        if shape.rank() != rank {
+            return Err(Refusal::shapes(format!("{shape} does not have {rank} axes")));
+        }
+        let shared = !shape.is_batched() && shape.sample.get(batch) == Some(&1);
+        alike.push(if shared {
+            shape.sample.remove(batch);
+            call.reshape(*part, shape)?
+        } else {
+            *part
+        });
+    }
+    Ok(alike)
 }
 
 /// The parts along an axis of their samples.
 pub(super) fn join(call: &mut Call<'_>, parts: &[ValueId], place: usize) -> Result<ValueId, Refusal> {
     let Some(first) = parts.first() else { return Err(Refusal::malformed("it has no operands")) };
     let (shape, dtype) = (call.shape(*first), call.dtype(*first));
-    let mut whole = shape.clone();
+    // One batched part makes the result batched.
+    let batched = parts.iter().map(|part| call.shape(*part)).find(Shape::is_batched);
+    let batch = batched.unwrap_or_else(|| shape.clone()).with_sample([]);
+    let mut whole = batch.with_sample(shape.sample.clone());
     whole.sample[place] = 0;
     for part in parts {
         let other = call.shape(*part);
@@ -36,11 +67,11 @@ pub(super) fn join(call: &mut Call<'_>, parts: &[ValueId], place: usize) -> Resu
         };
         let mut expected = whole.clone();
         expected.sample[place] = 0;
-        if alike != expected {
-            return Err(Refusal::malformed(format!("{other} does not go with {shape}")));
+        if alike.sample != expected.sample || other.is_batched() && other.with_sample([]) != batch {
+            return Err(Refusal::shapes(format!("{other} does not go with {shape}")));
         }
         let sum = whole.sample[place].checked_add(extent);
-        whole.sample[place] = sum.ok_or_else(|| Refusal::malformed("its result is too large"))?;
+        whole.sample[place] = sum.ok_or_else(|| Refusal::too_large("its result"))?;
     }
     // Parts without elements, as exporters leave them, add nothing.
     let parts: Vec<ValueId> = parts.iter().copied().filter(|part| call.shape(*part).elements() > 0).collect();
@@ -117,7 +148,7 @@ pub(super) fn size(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let input = call.input(0)?;
     let shape = call.shape(input);
     let elements = if shape.is_batched() {
-        batch_extent(shape.elements()).ok_or_else(|| Refusal::malformed("its tensor is too large"))?
+        batch_extent(shape.elements()).ok_or_else(|| Refusal::too_large("its tensor"))?
     } else {
         i64::try_from(shape.elements()).unwrap_or(i64::MAX)
     };

@@ -18,7 +18,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let channels = shape.sample[shape.sample.len() - spatial - 1];
     if per_group.checked_mul(groups) != Some(channels) || m % groups != 0 || taps.len() != spatial {
         let weights = Shape::fixed(weights.clone());
-        return Err(Refusal::malformed(format!(
+        return Err(Refusal::shapes(format!(
             "the weights {weights} in {groups} groups do not fit the input {shape}"
         )));
     }
@@ -28,7 +28,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let outputs: Vec<u32> =
         windows.iter().zip(&extents).map(|(window, extent)| window.outputs(*extent)).collect();
     if outputs.contains(&0) {
-        return Err(Refusal::malformed(format!("its window does not fit into {shape}")));
+        return Err(Refusal::shapes(format!("its window does not fit into {shape}")));
     }
     let mut sample = shape.sample[..shape.sample.len() - spatial - 1].to_vec();
     sample.push(*m);
@@ -36,8 +36,9 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let m = *m;
     let mut inputs = vec![x, w];
     if let Some(bias) = bias {
-        if call.graph.extents(bias) != [m] || call.graph.constant(bias).is_none() {
-            return Err(Refusal::malformed(format!("its bias is no constant of {m} numbers")));
+        call.constant(2, "its bias")?;
+        if call.graph.extents(bias) != [m] {
+            return Err(Refusal::malformed(format!("its bias does not have {m} numbers")));
         }
         inputs.push(bias);
     }

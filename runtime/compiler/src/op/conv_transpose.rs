@@ -27,7 +27,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         (m, front.last() == Some(channels) && channels % groups == 0 && taps.len() == spatial)
     else {
         let weights = Shape::fixed(weights.clone());
-        return Err(Refusal::malformed(format!(
+        return Err(Refusal::shapes(format!(
             "the weights {weights} in {groups} groups do not fit the input {shape}"
         )));
     };
@@ -47,8 +47,9 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let mut inputs = vec![x, call.add_f32s(&[&[m, per_group], taps].concat(), turned)?];
     let _ = w;
     if let Some(bias) = bias {
-        if call.graph.extents(bias) != [m] || call.graph.constant(bias).is_none() {
-            return Err(Refusal::malformed(format!("its bias is no constant of {m} numbers")));
+        call.constant(2, "its bias")?;
+        if call.graph.extents(bias) != [m] {
+            return Err(Refusal::malformed(format!("its bias does not have {m} numbers")));
         }
         inputs.push(bias);
     }
@@ -81,7 +82,7 @@ fn windows(call: &Call<'_>, extents: &[u32], taps: &[u32]) -> Result<(Vec<Window
     let (pads, added) = (pads(call, axes)?, list(call, "output_padding", axes, 0, 0)?);
     let form = call.text("auto_pad", "NOTSET")?;
     let wanted = call.ints("output_shape")?;
-    let too_large = || Refusal::malformed("its result is too large");
+    let too_large = || Refusal::too_large("its result");
     let mut windows = Vec::with_capacity(axes);
     let mut outputs = Vec::with_capacity(axes);
     for axis in 0..axes {

@@ -66,7 +66,7 @@ impl Tensor {
         let value = call.f32(index)?;
         let shape = call.shape(value);
         if letters.len() != shape.rank() {
-            return Err(Refusal::malformed(format!("its equation does not fit {shape}")));
+            return Err(Refusal::shapes(format!("its equation does not fit {shape}")));
         }
         let batch = shape.batch.map(|axis| letters.remove(axis));
         Ok(Tensor { value, letters, batch, extents: shape.sample })
@@ -109,14 +109,14 @@ fn contract(
     let columns: Vec<char> =
         result.iter().filter(|l| b.letters.contains(*l) && !a.letters.contains(*l)).copied().collect();
     if sets.iter().chain(&sums).any(|l| a.extent(*l) != b.extent(*l)) {
-        return Err(Refusal::malformed("an axis has two extents"));
+        return Err(Refusal::shapes("an axis has two extents"));
     }
     let extents = |tensor: &Tensor, letters: &[char]| -> Vec<u32> {
         letters.iter().filter_map(|l| tensor.extent(*l)).collect()
     };
     let product = |extents: &[u32]| {
         let product = extents.iter().try_fold(1u32, |product, extent| product.checked_mul(*extent));
-        product.ok_or_else(|| Refusal::malformed("its tensors are too large"))
+        product.ok_or_else(|| Refusal::too_large("its operands"))
     };
     let (k, n) = (product(&extents(a, &sums))?, product(&extents(b, &columns))?);
     // Rows stay apart where the other operand has no axes of its own in front.

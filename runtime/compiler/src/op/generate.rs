@@ -31,7 +31,7 @@ pub(super) fn constant_of_shape(call: &mut Call<'_>) -> Result<ValueId, Refusal>
     let shape = wanted.iter().map(extent).collect::<Result<Vec<u32>, _>>()?;
     let elements = usize::try_from(Shape::fixed(shape.clone()).elements()).ok();
     let Some(elements) = elements.filter(|elements| *elements <= MAX_FOLDED_ELEMENTS) else {
-        return Err(Refusal::malformed("its shape is too large"));
+        return Err(Refusal::too_large("its shape"));
     };
     let data = value.select(&vec![0; elements]).ok_or_else(|| Refusal::malformed("its value is empty"))?;
     call.add_constant(Constant { shape, data })
@@ -56,7 +56,7 @@ pub(super) fn range(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let (start, limit, delta) = (bounds[0], bounds[1], bounds[2]);
     let count = ((limit - start) / delta).ceil().max(0.0);
     if count > MAX_FOLDED_ELEMENTS as f64 {
-        return Err(Refusal::malformed("it counts too far"));
+        return Err(Refusal::too_large("its result"));
     }
     let dtype = call.dtype(call.input(0)?);
     let count = count as u32;
@@ -80,7 +80,7 @@ pub(super) fn tile(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let mut repeats = call.i64s(1, "the list of repeats")?;
     let shape = call.shape(x);
     if repeats.len() != shape.rank() {
-        return Err(Refusal::malformed(format!("{} repeats do not fit {shape}", repeats.len())));
+        return Err(Refusal::shapes(format!("{} repeats do not fit {shape}", repeats.len())));
     }
     if let Some(batch) = shape.batch
         && repeats.remove(batch) != 1
@@ -91,8 +91,7 @@ pub(super) fn tile(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     for (extent, times) in shape.sample.iter().zip(&repeats) {
         let times =
             u32::try_from(*times).map_err(|_| Refusal::malformed(format!("it repeats {times} times")))?;
-        let product =
-            extent.checked_mul(times).ok_or_else(|| Refusal::malformed("its result is too large"))?;
+        let product = extent.checked_mul(times).ok_or_else(|| Refusal::too_large("its result"))?;
         apart.extend([1, *extent]);
         repeated.extend([times, *extent]);
         whole.push(product);

@@ -17,7 +17,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
 /// The matrix product of two values.
 pub(super) fn product(call: &mut Call<'_>, a: ValueId, b: ValueId) -> Result<ValueId, Refusal> {
     let (a_shape, b_shape) = (call.shape(a), call.shape(b));
-    let clash = || Refusal::malformed(format!("the shapes {a_shape} and {b_shape} do not go together"));
+    let clash = || Refusal::shapes(format!("the shapes {a_shape} and {b_shape} do not go together"));
     // A vector is a matrix of one row on the left and of one column on the right.
     let (a_vector, b_vector) = (a_shape.rank() == 1, b_shape.rank() == 1);
     let (Some(k_axis), Some(rows_axis), Some(b_k_axis)) = (
@@ -124,7 +124,7 @@ pub(super) fn gemm(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     if call.shape(sum) == call.shape(y) {
         return Ok(sum);
     }
-    Err(Refusal::malformed("C does not broadcast to the product's shape"))
+    Err(Refusal::shapes("C does not broadcast to the product's shape"))
 }
 
 /// Operand `index`, a matrix, transposed if the attribute says so.

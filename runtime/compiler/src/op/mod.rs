@@ -5,6 +5,7 @@
 //! is one too: shapes depend on it, so folding happens here and not in a later pass.
 
 mod activation;
+mod advice;
 mod attention;
 mod batch_norm;
 mod blocks;
@@ -56,6 +57,9 @@ pub(crate) enum Refusal {
     },
     /// It breaks a rule of ONNX.
     Malformed(String),
+    /// Shapes do not go together. Where the batch is open, or shapes were given as options, a valid file gets
+    /// here; else it breaks a rule of ONNX.
+    Shapes(String),
     /// Something that ends the compilation at once.
     Compile(CompileError),
 }
@@ -67,6 +71,15 @@ impl Refusal {
 
     pub(crate) fn malformed(reason: impl Into<String>) -> Refusal {
         Refusal::Malformed(reason.into())
+    }
+
+    pub(crate) fn shapes(reason: impl Into<String>) -> Refusal {
+        Refusal::Shapes(reason.into())
+    }
+
+    /// Valid, but no tensor here is that large.
+    pub(crate) fn too_large(what: &str) -> Refusal {
+        Refusal::unsupported(format!("{what} is too large"), "make the model's inputs or this layer smaller")
     }
 }
 
@@ -236,14 +249,12 @@ const JOINED: &[&str] = &[
 /// The operator of a node.
 pub(crate) fn find(node: &NodeProto) -> Result<&'static Operator, Refusal> {
     if !is_onnx_domain(node.domain()) {
-        let reason = format!("the domain {:?} is not known", node.domain());
-        return Err(Refusal::unsupported(reason, "export the model with ONNX's own operators"));
+        let reason = format!("the compiler does not know operators of the domain {:?}", node.domain());
+        return Err(Refusal::unsupported(reason, advice::for_domain(node.domain())));
     }
     OPERATORS.iter().find(|operator| operator.name == node.op_type()).ok_or_else(|| {
-        Refusal::unsupported(
-            "the compiler does not know this operator",
-            "express it with those that `docs/compiler.md` lists, or add it as that page shows",
-        )
+        let reason = "the compiler does not know this operator";
+        Refusal::unsupported(reason, advice::for_operator(node.op_type()))
     })
 }
 

@@ -91,7 +91,7 @@ fn constant(call: &mut Call<'_>, x: ValueId, sides: &[(u32, u32)], value: f32) -
         .zip(sides)
         .map(|(extent, (before, after))| extent.checked_add(*before)?.checked_add(*after))
         .collect();
-    let whole = whole.ok_or_else(|| Refusal::malformed("its result is too large"))?;
+    let whole = whole.ok_or_else(|| Refusal::too_large("its result"))?;
     if call.dtype(x) != dunlin_abi::DType::F32 {
         return Err(Refusal::unsupported(
             "it pads something else than float32",

@@ -137,7 +137,7 @@ impl Pool {
                 count += 1;
             }
             if count == 0 || count > MAX_PLACES {
-                return Err(Refusal::malformed(format!("its window does not fit into {shape}")));
+                return Err(Refusal::shapes(format!("its window does not fit into {shape}")));
             }
             window.after = window.read_behind(*extent, count);
             outputs.push(count);
@@ -145,7 +145,8 @@ impl Pool {
         Ok(Pool { x, shape, windows, outputs, declared })
     }
 
-    /// The taps of each place that count: those on numbers, or on padding that the node has too.
+    /// The taps of each place that count: those on numbers, or on padding that the node has too. Where none
+    /// counts, the sum is 0, and so is the mean.
     fn counts(&self, axis: usize, include: bool) -> Vec<f32> {
         let (window, extents) = (self.windows[axis], &self.shape.sample);
         let extent = i64::from(extents[extents.len() - self.windows.len() + axis]);
@@ -159,7 +160,9 @@ impl Pool {
         let taps = |from: i64, place: i64| {
             ((place - from + dilation - 1).max(0) / dilation).clamp(0, window.size.into())
         };
-        (0..self.outputs[axis]).map(|o| (taps(first(o), most) - taps(first(o), least)) as f32).collect()
+        (0..self.outputs[axis])
+            .map(|o| (taps(first(o), most) - taps(first(o), least)).max(1) as f32)
+            .collect()
     }
 
     /// Adds what computes it; a window over everything is a reduction.

@@ -36,7 +36,7 @@ pub(super) fn flatten(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
 
 fn product(extents: &[u32]) -> Result<u32, Refusal> {
     let product = extents.iter().try_fold(1u32, |product, extent| product.checked_mul(*extent));
-    product.ok_or_else(|| Refusal::malformed("its tensor is too large"))
+    product.ok_or_else(|| Refusal::too_large("its tensor"))
 }
 
 /// `Reshape(x, shape)`: 0 copies an axis, one -1 takes what is left.
@@ -129,9 +129,9 @@ fn resolve(wanted: &[i64], elements: u64) -> Result<Vec<u32>, Refusal> {
     if let Some(free) = wanted.iter().position(|extent| *extent == -1) {
         let known = Shape::fixed(extents.clone()).elements();
         let rest = elements.checked_div(known).filter(|rest| rest.checked_mul(known) == Some(elements));
-        extents[free] = rest.and_then(|rest| u32::try_from(rest).ok()).ok_or_else(|| {
-            Refusal::malformed(format!("{elements} elements do not divide into {wanted:?}"))
-        })?;
+        extents[free] = rest
+            .and_then(|rest| u32::try_from(rest).ok())
+            .ok_or_else(|| Refusal::shapes(format!("{elements} elements do not divide into {wanted:?}")))?;
     }
     Ok(extents)
 }

@@ -9,41 +9,70 @@ use crate::graph::{Axis, Shape, ValueId, batch_factor};
 use crate::program::operand;
 
 /// Places along a resampled axis, at most.
-const MAX_PLACES: f64 = (1 << 22) as f64;
+const MAX_PLACES: f32 = (1 << 22) as f32;
 /// Axes that are mixed, at most: every one doubles what is read.
 const MAX_MIXED: usize = 3;
 
-/// What one axis is resized by.
+/// As near to the middle between two elements a place is in the middle: scales such as 2/7 are not exact in
+/// float32. onnxruntime has the same bound.
+const HALF: f32 = 1e-6;
+
+/// What one axis is resized by. The arithmetic is float32, as in onnxruntime and in the exporters: in another
+/// precision a length, or which element is nearest, comes out differently.
 #[derive(Clone, Copy, Debug)]
 struct Scaled {
-    extent: f64,
-    resized: f64,
-    scale: f64,
+    extent: u32,
+    resized: u32,
+    scale: f32,
     /// The part of the axis that `tf_crop_and_resize` takes.
-    region: (f64, f64),
+    region: (f32, f32),
+}
+
+/// ONNX's `coordinate_transformation_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transformation {
+    HalfPixel,
+    HalfPixelSymmetric,
+    PytorchHalfPixel,
+    AlignCorners,
+    Asymmetric,
+    TfHalfPixelForNn,
+    TfCropAndResize,
+}
+
+/// Which element is the nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rounding {
+    RoundPreferFloor,
+    RoundPreferCeil,
+    Floor,
+    Ceil,
+    /// Opset 10: up where the axis gets shorter, else down. Its text is silent, ONNX's tests of it are not.
+    UpWhereShorter,
 }
 
 /// How places are found.
 struct Ways {
-    transformation: String,
-    nearest: Option<String>,
+    transformation: Transformation,
+    /// None to interpolate.
+    nearest: Option<Rounding>,
 }
 
 pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let old = call.opset < 11;
     let mode = mode(call)?;
-    if call.flag("antialias")? {
-        return Err(Refusal::unsupported("it smooths before it shrinks", "resize with antialias = 0"));
-    }
-    let transformation =
-        call.text("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" })?;
-    let rounding = call.text("nearest_mode", if old { "floor" } else { "round_prefer_floor" })?;
-    let crop = transformation == "tf_crop_and_resize";
+    let transformation = transformation(call, if old { "asymmetric" } else { "half_pixel" })?;
+    let rounding = if old { Rounding::UpWhereShorter } else { rounding(call)? };
+    let crop = transformation == Transformation::TfCropAndResize;
     let shape = call.shape(call.input(0)?);
     let axes = match call.ints("axes")? {
         Some(axes) => axes,
         None => (0..shape.rank() as i64).collect(),
     };
+    let places: Vec<Option<Axis>> = axes.iter().map(|axis| shape.axis(*axis)).collect();
+    if (1..places.len()).any(|index| places[..index].contains(&places[index])) {
+        return Err(Refusal::malformed("it names an axis twice"));
+    }
     let given = |index: usize| call.optional(index).filter(|id| call.shape(*id).elements() > 0);
     let regions = match given(1).filter(|_| crop) {
         Some(_) => {
@@ -51,7 +80,7 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
             if numbers.len() != axes.len() * 2 {
                 return Err(Refusal::malformed("its region does not fit its axes"));
             }
-            numbers.iter().map(|number| f64::from(*number)).collect()
+            numbers
         }
         None if crop => return Err(Refusal::malformed("it crops without a region")),
         None => [vec![0.0; axes.len()], vec![1.0; axes.len()]].concat(),
@@ -64,6 +93,10 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         (None, Some(input)) => sizes(call, &shape, &axes, &call.i64s(input, "the sizes")?, region)?,
         _ => return Err(Refusal::malformed("it needs either scales or sizes")),
     };
+    // What gets no shorter is not smoothed, whatever the attribute says.
+    if call.flag("antialias")? && scaled.iter().any(|axis| axis.scale < 1.0) {
+        return Err(Refusal::unsupported("it smooths before it shrinks", "resize with antialias = 0"));
+    }
     let nearest = (mode == "nearest").then_some(rounding);
     resampled(call, &shape, &scaled, &Ways { transformation, nearest })
 }
@@ -83,8 +116,8 @@ pub(super) fn upsample(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let shape = call.shape(call.input(0)?);
     let axes: Vec<i64> = (0..shape.rank() as i64).collect();
     let scaled = self::scales(call, &shape, &axes, &scales, |_| (0.0, 1.0), false)?;
-    let nearest = (mode == "nearest").then(|| "floor".to_string());
-    resampled(call, &shape, &scaled, &Ways { transformation: "asymmetric".to_string(), nearest })
+    let nearest = (mode == "nearest").then_some(Rounding::Floor);
+    resampled(call, &shape, &scaled, &Ways { transformation: Transformation::Asymmetric, nearest })
 }
 
 fn mode(call: &Call<'_>) -> Result<String, Refusal> {
@@ -96,20 +129,48 @@ fn mode(call: &Call<'_>) -> Result<String, Refusal> {
     }
 }
 
+fn transformation(call: &Call<'_>, default: &str) -> Result<Transformation, Refusal> {
+    Ok(match call.text("coordinate_transformation_mode", default)?.as_str() {
+        "half_pixel" => Transformation::HalfPixel,
+        "half_pixel_symmetric" => Transformation::HalfPixelSymmetric,
+        "pytorch_half_pixel" => Transformation::PytorchHalfPixel,
+        "align_corners" => Transformation::AlignCorners,
+        "asymmetric" => Transformation::Asymmetric,
+        "tf_half_pixel_for_nn" => Transformation::TfHalfPixelForNn,
+        "tf_crop_and_resize" => Transformation::TfCropAndResize,
+        other => {
+            return Err(Refusal::malformed(format!("its coordinate_transformation_mode is {other:?}")));
+        }
+    })
+}
+
+fn rounding(call: &Call<'_>) -> Result<Rounding, Refusal> {
+    Ok(match call.text("nearest_mode", "round_prefer_floor")?.as_str() {
+        "round_prefer_floor" => Rounding::RoundPreferFloor,
+        "round_prefer_ceil" => Rounding::RoundPreferCeil,
+        "floor" => Rounding::Floor,
+        "ceil" => Rounding::Ceil,
+        other => return Err(Refusal::malformed(format!("its nearest_mode is {other:?}"))),
+    })
+}
+
 /// Every axis of the sample as it is.
 fn untouched(shape: &Shape) -> Vec<Scaled> {
-    let each = |extent: &u32| {
-        let extent = f64::from(*extent);
-        Scaled { extent, resized: extent, scale: 1.0, region: (0.0, 1.0) }
-    };
+    let each = |extent: &u32| Scaled { extent: *extent, resized: *extent, scale: 1.0, region: (0.0, 1.0) };
     shape.sample.iter().map(each).collect()
 }
 
-fn checked(axis: &Scaled) -> Result<(), Refusal> {
-    if axis.scale > 0.0 && (1.0..=MAX_PLACES).contains(&axis.resized) {
-        return Ok(());
+/// The length of a resized axis, which is whole.
+fn length(axis: &Scaled, resized: f32) -> Result<u32, Refusal> {
+    if axis.scale.is_nan() || axis.scale < 0.0 || resized < 0.0 {
+        return Err(Refusal::malformed(format!("it resizes {} elements by {}", axis.extent, axis.scale)));
     }
-    Err(Refusal::malformed(format!("it resizes {} elements to {}", axis.extent, axis.resized)))
+    if !(1.0..=MAX_PLACES).contains(&resized) {
+        let reason =
+            format!("it resizes {} elements to {resized}, which is not 1 to {MAX_PLACES}", axis.extent);
+        return Err(Refusal::unsupported(reason, "choose other scales or sizes"));
+    }
+    Ok(resized as u32)
 }
 
 fn scales(
@@ -117,7 +178,7 @@ fn scales(
     shape: &Shape,
     axes: &[i64],
     scales: &[f32],
-    region: impl Fn(usize) -> (f64, f64),
+    region: impl Fn(usize) -> (f32, f32),
     crop: bool,
 ) -> Result<Vec<Scaled>, Refusal> {
     if scales.len() != axes.len() {
@@ -130,10 +191,10 @@ fn scales(
         }
         let axis = &mut scaled[call.sample_axis(shape, *axis, "resizes")?];
         axis.region = region(index);
-        axis.scale = f64::from(*scale);
+        axis.scale = *scale;
+        // ONNX's text has the region in the length, onnxruntime leaves it out.
         let part = if crop { axis.region.1 - axis.region.0 } else { 1.0 };
-        axis.resized = (axis.extent * part * axis.scale).floor();
-        checked(axis)?;
+        axis.resized = length(axis, (axis.extent as f32 * part * axis.scale).floor())?;
     }
     Ok(scaled)
 }
@@ -143,7 +204,7 @@ fn sizes(
     shape: &Shape,
     axes: &[i64],
     sizes: &[i64],
-    region: impl Fn(usize) -> (f64, f64),
+    region: impl Fn(usize) -> (f32, f32),
 ) -> Result<Vec<Scaled>, Refusal> {
     if sizes.len() != axes.len() {
         return Err(Refusal::malformed(format!("{} sizes do not fit {} axes", sizes.len(), axes.len())));
@@ -151,9 +212,12 @@ fn sizes(
     let policy = call.text("keep_aspect_ratio_policy", "stretch")?;
     let mut scaled = untouched(shape);
     let mut places = Vec::with_capacity(axes.len());
+    // Every axis counts, those too that keep their extent.
+    let mut ratios = Vec::with_capacity(axes.len());
     for (index, (axis, size)) in axes.iter().zip(sizes).enumerate() {
         let whole = batch_factor(*size).is_some_and(|factor| u64::from(factor) == shape.batch_factor());
         if shape.axis(*axis) == Some(Axis::Batch) && whole {
+            ratios.push(1.0);
             continue;
         }
         if batch_factor(*size).is_some() {
@@ -162,73 +226,92 @@ fn sizes(
         let place = call.sample_axis(shape, *axis, "resizes")?;
         let axis = &mut scaled[place];
         axis.region = region(index);
-        axis.resized = *size as f64;
-        axis.scale = axis.resized / axis.extent;
-        checked(axis)?;
+        axis.scale = *size as f32 / axis.extent as f32;
+        axis.resized = length(axis, *size as f32)?;
+        ratios.push(axis.scale);
         places.push(place);
     }
-    let ratios = places.iter().map(|place| scaled[*place].scale);
     let common = match policy.as_str() {
         "stretch" => return Ok(scaled),
-        "not_larger" => ratios.fold(f64::INFINITY, f64::min),
-        "not_smaller" => ratios.fold(0.0, f64::max),
+        "not_larger" => ratios.iter().copied().fold(f32::INFINITY, f32::min),
+        "not_smaller" => ratios.iter().copied().fold(0.0, f32::max),
         other => return Err(Refusal::malformed(format!("its keep_aspect_ratio_policy is {other:?}"))),
     };
+    if places.len() < ratios.len() && common != 1.0 {
+        return Err(Refusal::unsupported("it resizes the batch axis, to keep the ratio", FIX_BATCH));
+    }
     for place in places {
         let axis = &mut scaled[place];
         axis.scale = common;
-        axis.resized = (common * axis.extent + 0.5).floor();
-        checked(axis)?;
+        axis.resized = length(axis, (common * axis.extent as f32).round())?;
     }
     Ok(scaled)
 }
 
+impl Rounding {
+    /// The element nearest to a place; it may lie outside.
+    fn nearest(self, place: f32, scale: f32) -> f32 {
+        let half = (place.fract() - 0.5).abs() <= HALF;
+        match self {
+            Rounding::RoundPreferFloor if half => place.floor(),
+            Rounding::RoundPreferCeil if half => place.ceil(),
+            Rounding::RoundPreferFloor | Rounding::RoundPreferCeil => place.round(),
+            Rounding::UpWhereShorter if scale < 1.0 => place.ceil(),
+            Rounding::Floor | Rounding::UpWhereShorter => place.floor(),
+            Rounding::Ceil => place.ceil(),
+        }
+    }
+}
+
 impl Ways {
     /// Where place `o` of the result lies in the operand.
-    fn original(&self, axis: &Scaled, o: f64) -> Result<f64, Refusal> {
-        let Scaled { extent, resized, scale, region } = *axis;
-        let half = (o + 0.5) / scale - 0.5;
-        Ok(match self.transformation.as_str() {
-            "half_pixel" => half,
-            "half_pixel_symmetric" => extent / 2.0 * (1.0 - resized / (scale * extent)) + half,
-            "pytorch_half_pixel" if resized > 1.0 => half,
-            "align_corners" if resized > 1.0 => o * (extent - 1.0) / (resized - 1.0),
-            "pytorch_half_pixel" | "align_corners" => 0.0,
-            "asymmetric" => o / scale,
-            "tf_half_pixel_for_nn" => (o + 0.5) / scale,
-            "tf_crop_and_resize" if resized > 1.0 => {
-                let step = (region.1 - region.0) * (extent - 1.0) / (resized - 1.0);
-                region.0 * (extent - 1.0) + o * step
+    fn original(&self, axis: &Scaled, o: u32) -> f32 {
+        let Scaled { scale, region, .. } = *axis;
+        let (o, extent, resized) = (o as f32, axis.extent as f32, axis.resized as f32);
+        match self.transformation {
+            Transformation::PytorchHalfPixel | Transformation::AlignCorners if axis.resized == 1 => 0.0,
+            Transformation::HalfPixel | Transformation::PytorchHalfPixel => (o + 0.5) / scale - 0.5,
+            Transformation::HalfPixelSymmetric => {
+                let adjustment = resized / (scale * extent);
+                let offset = extent / 2.0 * (1.0 - adjustment);
+                // float64 in between, as in onnxruntime.
+                (f64::from(offset) + (f64::from(o) + 0.5) / f64::from(scale) - 0.5) as f32
             }
-            "tf_crop_and_resize" => 0.5 * (region.0 + region.1) * (extent - 1.0),
-            other => {
-                let reason = format!("its coordinate_transformation_mode is {other:?}");
-                return Err(Refusal::malformed(reason));
+            Transformation::AlignCorners => o * (extent - 1.0) / (resized - 1.0),
+            Transformation::Asymmetric => o / scale,
+            Transformation::TfHalfPixelForNn => (o + 0.5) / scale,
+            Transformation::TfCropAndResize if axis.resized == 1 => {
+                (0.5 * f64::from(region.0 + region.1) * f64::from(extent - 1.0)) as f32
             }
-        })
+            Transformation::TfCropAndResize => {
+                region.0 * (extent - 1.0) + (o * (region.1 - region.0) * (extent - 1.0)) / (resized - 1.0)
+            }
+        }
     }
 
     /// The places of an axis, two of each and a weight if they are mixed, and whether all lie within it.
-    fn table(&self, axis: &Scaled) -> Result<Table, Refusal> {
+    fn table(&self, axis: &Scaled) -> Table {
         let mut table = Table { indices: Vec::new(), weights: Vec::new(), inside: Vec::new() };
-        let held = |place: f64| place.clamp(0.0, axis.extent - 1.0) as i32;
+        let last = axis.extent.saturating_sub(1) as f32;
+        let held = |place: f32| place.clamp(0.0, last) as i32;
+        // ONNX's reference and onnxruntime leave an axis alone that nothing resizes, in every mode. An axis that
+        // keeps its extent under another scale or region is not left alone, as onnxruntime does if all are so:
+        // ONNX's text makes no exception for it.
+        let alone = axis.scale == 1.0 && axis.resized == axis.extent && axis.region == (0.0, 1.0);
         // At most `MAX_PLACES`.
-        for o in 0..axis.resized as u32 {
-            let place = self.original(axis, f64::from(o))?;
-            table.inside.push(place >= 0.0 && place <= axis.extent - 1.0);
-            match self.nearest.as_deref() {
+        for o in 0..axis.resized {
+            let place = if alone { o as f32 } else { self.original(axis, o) };
+            table.inside.push(place >= 0.0 && place <= last);
+            match self.nearest {
                 None => {
                     table.indices.extend([held(place.floor()), held(place.floor() + 1.0)]);
-                    table.weights.push((place - place.floor()) as f32);
+                    table.weights.push(place - place.floor());
                 }
-                Some("round_prefer_floor") => table.indices.push(held((place - 0.5).ceil())),
-                Some("round_prefer_ceil") => table.indices.push(held((place + 0.5).floor())),
-                Some("floor") => table.indices.push(held(place.floor())),
-                Some("ceil") => table.indices.push(held(place.ceil())),
-                Some(other) => return Err(Refusal::malformed(format!("its nearest_mode is {other:?}"))),
+                Some(rounding) if !alone => table.indices.push(held(rounding.nearest(place, axis.scale))),
+                Some(_) => table.indices.push(held(place)),
             }
         }
-        Ok(table)
+        table
     }
 }
 
@@ -254,20 +337,20 @@ impl Table {
     }
 
     /// Whether every place is its own.
-    fn is_identity(&self, extent: f64) -> bool {
+    fn is_identity(&self, extent: u32) -> bool {
         let same = self.indices.iter().zip(0i32..).all(|(index, place)| *index == place);
-        self.weights.is_empty() && self.indices.len() as f64 == extent && same
+        self.weights.is_empty() && self.indices.len() == extent as usize && same
     }
 }
 
 fn resampled(call: &mut Call<'_>, shape: &Shape, scaled: &[Scaled], ways: &Ways) -> Result<ValueId, Refusal> {
     let x = call.f32(0)?;
-    let mut sample: Vec<u32> = scaled.iter().map(|axis| axis.resized as u32).collect();
+    let mut sample: Vec<u32> = scaled.iter().map(|axis| axis.resized).collect();
     let (mut axes, mut inputs) = (Vec::new(), vec![x]);
     let mut outside = Vec::new();
     for (place, axis) in scaled.iter().enumerate() {
-        let table = ways.table(axis)?.simplified();
-        if ways.transformation == "tf_crop_and_resize" && table.inside.contains(&false) {
+        let table = ways.table(axis).simplified();
+        if ways.transformation == Transformation::TfCropAndResize && table.inside.contains(&false) {
             outside.push((place, table.inside.clone()));
         }
         if table.is_identity(axis.extent) {
@@ -302,7 +385,7 @@ fn resampled(call: &mut Call<'_>, shape: &Shape, scaled: &[Scaled], ways: &Ways)
     }
     for (place, inside) in outside {
         let value = call.float("extrapolation_value", 0.0)?;
-        let extents = [&[scaled[place].resized as u32][..], &vec![1; scaled.len() - place - 1]].concat();
+        let extents = [&[scaled[place].resized][..], &vec![1; scaled.len() - place - 1]].concat();
         let inside =
             call.add_f32s(&extents, inside.iter().map(|inside| f32::from(u8::from(*inside))).collect())?;
         y = call.pointwise(&operand(1).select(operand(0), value), &[y, inside])?;

@@ -72,14 +72,26 @@ fn operand_and_axes(call: &mut Call<'_>) -> Result<(ValueId, Vec<bool>), Refusal
 
 fn lower(call: &mut Call<'_>, name: &'static str, sum: Fold, map: &Formula) -> Result<ValueId, Refusal> {
     let (x, swept) = operand_and_axes(call)?;
-    over(call, name, x, swept, sum, map)
+    over(call, name, x, swept, greatest(), sum, map)
 }
 
 /// The softmax along the last axis of a value.
 pub(super) fn along_last(call: &mut Call<'_>, x: ValueId) -> Result<ValueId, Refusal> {
     let rank = call.shape(x).sample.len();
     let swept = (0..rank).map(|axis| axis + 1 == rank).collect();
-    over(call, "softmax", x, swept, linear(), &(operand(0) * operand(2)))
+    over(call, "softmax", x, swept, greatest(), linear(), &(operand(0) * operand(2)))
+}
+
+/// The same, but 0 along a row in which nothing is above minus infinity, where a softmax is NaN: with a
+/// maximum that is finite, all exponentials of such a row are 0, and so is their sum. Any other row has an
+/// exponential of 1, and its sum is as it was.
+pub(super) fn masked_along_last(call: &mut Call<'_>, x: ValueId) -> Result<ValueId, Refusal> {
+    let rank = call.shape(x).sample.len();
+    let swept = (0..rank).map(|axis| axis + 1 == rank).collect();
+    let greatest = greatest().then(&operand(0).max(f32::MIN));
+    let sum = Fold::new(Combine::Sum, &exponential()).kept();
+    let sum = sum.then(&(Formula::from(1.0) / operand(0).max(1.0)));
+    over(call, "softmax", x, swept, greatest, sum, &(operand(0) * operand(2)))
 }
 
 fn over(
@@ -87,6 +99,7 @@ fn over(
     name: &'static str,
     x: ValueId,
     swept: Vec<bool>,
+    greatest: Fold,
     sum: Fold,
     map: &Formula,
 ) -> Result<ValueId, Refusal> {
@@ -95,11 +108,16 @@ fn over(
         name,
         extents: shape.sample.clone(),
         swept,
-        folds: vec![Fold::new(Combine::Top, &operand(0)), sum],
+        folds: vec![greatest, sum],
         map: Some(Program::from(map)),
         probability: name == "softmax",
     };
     call.add_kernel(sweep, vec![x], shape)
+}
+
+/// The greatest number of a row.
+fn greatest() -> Fold {
+    Fold::new(Combine::Top, &operand(0))
 }
 
 /// The sum of the exponentials, as the factor that it is applied as.

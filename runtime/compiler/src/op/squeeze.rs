@@ -2,7 +2,7 @@
 
 use dunlin_abi::Dim;
 
-use super::call::check_axes;
+use super::call::{FIX_BATCH, check_axes};
 use super::{Call, Refusal};
 use crate::graph::ValueId;
 
@@ -35,7 +35,7 @@ fn places(axes: &[i64], rank: usize) -> Result<Vec<usize>, Refusal> {
 
 fn add(call: &mut Call<'_>, input: ValueId, dims: &[Dim]) -> Result<ValueId, Refusal> {
     let Some(shape) = call.shape(input).with_dims(dims) else {
-        return Err(Refusal::malformed("it has more than one batch axis"));
+        return Err(Refusal::unsupported("its result has more than one batch axis", FIX_BATCH));
     };
     call.reshape(input, shape)
 }
@@ -48,7 +48,7 @@ pub(super) fn squeeze(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         None => (0..dims.len()).filter(|place| dims[*place] == Dim::Fixed(1)).collect(),
     };
     if let Some(place) = places.iter().find(|place| dims[**place] != Dim::Fixed(1)) {
-        return Err(Refusal::malformed(format!("the axis {place} to squeeze does not have the extent 1")));
+        return Err(Refusal::shapes(format!("the axis {place} to squeeze does not have the extent 1")));
     }
     let kept = dims.iter().enumerate().filter(|(place, _)| !places.contains(place));
     let dims: Vec<Dim> = kept.map(|(_, dim)| *dim).collect();

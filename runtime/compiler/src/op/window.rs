@@ -67,8 +67,8 @@ fn same(window: &mut Window, extent: u32, upper: bool) -> Result<(), Refusal> {
     let reach = u64::from(window.size - 1) * u64::from(window.dilation) + 1;
     let outputs = u64::from(extent.div_ceil(window.stride));
     let span = outputs.saturating_sub(1) * u64::from(window.stride) + reach;
-    let total = u32::try_from(span.saturating_sub(extent.into()))
-        .map_err(|_| Refusal::malformed("its window is too large"))?;
+    let total =
+        u32::try_from(span.saturating_sub(extent.into())).map_err(|_| Refusal::too_large("its window"))?;
     let (less, more) = (total / 2, total - total / 2);
     (window.before, window.after) = if upper { (less, more) } else { (more, less) };
     Ok(())

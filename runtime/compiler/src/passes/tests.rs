@@ -13,7 +13,7 @@ use super::{PASSES, apply, fold};
 use crate::constant::{Constant, ConstantData};
 use crate::graph::{Conv, Graph, Op, Shape, ValueId};
 use crate::kernel::Layout;
-use crate::{Options, import};
+use crate::{NoExternal, Options, import};
 
 /// Larger models take too long without optimisation.
 const MAX_MACS: u64 = 1 << 17;
@@ -204,7 +204,8 @@ fn difference(a: &[f64], b: &[f64]) -> f64 {
 
 /// Checks one model; false if it is refused or too large.
 fn check(name: &str, onnx: &[u8]) -> bool {
-    let Ok(import::Imported { mut graph, .. }) = import::import(onnx, &Options::default()) else {
+    let Ok(import::Imported { mut graph, .. }) = import::import(onnx, &Options::default(), &NoExternal)
+    else {
         return false;
     };
     if graph.macs() > MAX_MACS {

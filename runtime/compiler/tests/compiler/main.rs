@@ -4,6 +4,8 @@
 #![allow(unreachable_pub)]
 
 mod agree;
+mod attention;
+mod bounds;
 mod builder;
 mod cases;
 mod choices;
@@ -11,6 +13,8 @@ mod conformance;
 mod corpus;
 mod differential;
 mod evaluator;
+mod external;
+mod forms;
 mod graphs;
 mod indices;
 mod integers;

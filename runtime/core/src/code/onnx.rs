@@ -12,13 +12,19 @@ super::codes! {
         "Export the model again with one of the opset versions that the message names.";
     UNSUPPORTED_OPERATOR = "onnx-unsupported-operator", Refused,
         "A model uses operators, or forms of them, that the compiler cannot translate.",
-        "The message lists every one with its node, the reason and what to do instead.";
+        "For each kind the message has the reason, what to do instead, and where it is first and last.";
+    UNSUPPORTED_FORM = "onnx-unsupported-form", Refused,
+        "A valid ONNX file has something besides its nodes that the compiler does not support.",
+        "The message says what it is and how to export the model without it.";
+    DECLARED_SHAPE = "onnx-declared-shape", Refused,
+        "The nodes of a model make a tensor of another shape than the file declares, so one of them is wrong.",
+        "Export the model again; if the nodes are right, take the wrong shape out of the file, or write a name in its place.";
     UNSUPPORTED_DTYPE = "onnx-unsupported-dtype", Refused,
         "A tensor has an element type that the compiler does not support in this place.",
         "Export the model in float32; integers may appear in constants and shapes.";
     EXTERNAL_DATA = "onnx-external-data", Refused,
-        "A tensor's numbers lie in another file than the model.",
-        "Save the model as one file: `onnx.save_model(model, path, save_as_external_data=False)`.";
+        "A tensor's numbers lie in another file than the model, and cannot be read from there.",
+        "Put the file that the message names in the folder of the model, or save both as one: `onnx.save_model(model, path, save_as_external_data=False)`.";
     DIMENSION_UNBOUND = "onnx-dimension-unbound", Usage,
         "An input has a symbolic axis that is not the shared batch axis, so its size is not known.",
         "Give the shape of the input that the message names: `--input NAME=1,3,32,32`.";

@@ -6,13 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use comfy_table::Table;
 use dunlin_compiler::{Layer, MAX_TIMES, Profiled};
 use dunlin_sandbox::Instance;
 
 use super::measure::{Loaded, MEASURE, quantile};
 use crate::failure::Outcome;
-use crate::show;
+use crate::show::{self, Table};
 
 /// How long the calls of one layer in one round should take.
 const TURN: Duration = Duration::from_micros(20);

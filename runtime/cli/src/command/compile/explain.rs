@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use comfy_table::Table;
 use dunlin_compiler::{Layer, Report, WeightFormat};
 use dunlin_fleet::golden::OutputCheck;
 use dunlin_fleet::run::shape_text;
 
-use crate::show;
+use crate::show::{self, Table};
 
 /// The model and its sizes.
 pub(super) fn summary(report: &Report, took: Duration) -> Table {

@@ -18,6 +18,7 @@ use dunlin_sandbox::Target;
 use self::argument::{ConstantArgument, InputShape, SimdArgument, WeightsArgument, constant};
 pub(crate) use self::explain::layers;
 use crate::failure::{Failure, Outcome, on_file};
+use crate::onnx::{self, Onnx};
 use crate::show;
 
 /// Compile an ONNX model to one WebAssembly module
@@ -30,7 +31,7 @@ use crate::show;
                         dunlin compile digits.onnx -o digits.wasm --precompile aarch64-unknown-linux-musl \\\n    \
                         --precompile pulley32")]
 pub(crate) struct Arguments {
-    /// The ONNX file
+    /// The ONNX file; weights that it keeps in other files are read from its folder
     onnx: PathBuf,
     /// The module to write
     #[arg(short, long, value_name = "FILE")]
@@ -87,12 +88,13 @@ struct Printed<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let onnx = on_file("read", &arguments.onnx, std::fs::read(&arguments.onnx))?;
+    let Onnx { bytes: onnx, beside } = onnx::read(&arguments.onnx)?;
     let options = options(arguments)?;
     let data = arguments.check.as_deref().map(tensor::read_npz).transpose()?;
     let start = Instant::now();
     let what = format!("compiling {}", arguments.onnx.display());
-    let Compiled { wasm, report } = show::waiting(&what, || dunlin_compiler::compile(&onnx, &options))?;
+    let Compiled { wasm, report } =
+        show::waiting(&what, || dunlin_compiler::compile_with(&onnx, &options, &beside))?;
     let took = start.elapsed();
     for warning in &report.warnings {
         eprintln!("warning: {}", show::plain(warning));

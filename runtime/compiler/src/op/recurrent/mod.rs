@@ -114,7 +114,7 @@ fn lower(call: &mut Call<'_>, family: Family) -> Result<ValueId, Refusal> {
         functions.iter().map(|functions| family.cell(call, functions, &weights)).collect::<Result<_, _>>()?;
     let columns: Vec<Vec<Option<(usize, u32)>>> =
         cells.iter().map(|cell| cell.columns(weights.hidden)).collect();
-    let width = u32::try_from(columns.concat().len()).map_err(|_| Refusal::malformed("it is too large"))?;
+    let width = u32::try_from(columns.concat().len()).map_err(|_| Refusal::too_large("it"))?;
     let shares = share(call, family, &axes, &weights, x, (&columns.concat(), width))?;
     let keeps_cell = family == Family::Lstm && call.wants_output(2);
     let mut parts = Vec::with_capacity(cells.len());
@@ -125,7 +125,7 @@ fn lower(call: &mut Call<'_>, family: Family) -> Result<ValueId, Refusal> {
         let x = if count == width { shares } else { call.slice(shares, place, (first_column, 1, count))? };
         first_column += count;
         let packed = weights.packed(&cell, direction);
-        let len = u32::try_from(packed.len()).map_err(|_| Refusal::malformed("it is too large"))?;
+        let len = u32::try_from(packed.len()).map_err(|_| Refusal::too_large("it"))?;
         let mut operands = vec![x, call.add_f32s(&[len], packed)?];
         operands.push(state(call, 5, "initial_h", &axes, weights.hidden, direction)?);
         if cell.has_cell {

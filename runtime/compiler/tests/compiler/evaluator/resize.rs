@@ -29,7 +29,8 @@ pub fn apply(node: &Node<'_>) -> Option<Vec<Array>> {
             return extrapolation;
         }
         if nearest {
-            let place = |(axis, v): (&Axis, &f64)| round(node, *v).clamp(0.0, axis.length - 1.0) as usize;
+            let place =
+                |(axis, v): (&Axis, &f64)| round(node, axis, *v).clamp(0.0, axis.length - 1.0) as usize;
             return x.at(&axes.iter().zip(&originals).map(place).collect::<Vec<usize>>());
         }
         // The corners around the place, each by how near it is.
@@ -103,6 +104,9 @@ fn axes(node: &Node<'_>) -> Vec<Axis> {
 /// Where a coordinate of the result lies in the operand.
 fn original(node: &Node<'_>, axis: &Axis, x: f64) -> f64 {
     let Axis { length, resized, scale, roi } = axis;
+    if *scale == 1.0 && *resized as f64 == *length && *roi == (0.0, 1.0) {
+        return x;
+    }
     let last = (*resized as f64) - 1.0;
     match transformation(node).as_str() {
         "half_pixel" => (x + 0.5) / scale - 0.5,
@@ -124,9 +128,13 @@ fn original(node: &Node<'_>, axis: &Axis, x: f64) -> f64 {
     }
 }
 
-fn round(node: &Node<'_>, x: f64) -> f64 {
-    // Before opset 11 there was one way, down.
-    let default = if node.opset < 11 { "floor" } else { "round_prefer_floor" };
+fn round(node: &Node<'_>, axis: &Axis, x: f64) -> f64 {
+    // Before opset 11 there was one way, towards what is left out where the axis gets shorter.
+    let default = match node.opset {
+        ..11 if axis.scale < 1.0 => "ceil",
+        ..11 => "floor",
+        _ => "round_prefer_floor",
+    };
     match node.string("nearest_mode", default).as_str() {
         "round_prefer_floor" => (x - 0.5).ceil(),
         "round_prefer_ceil" => (x + 0.5).floor(),

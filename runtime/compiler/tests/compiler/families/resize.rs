@@ -2,12 +2,15 @@
 //!
 //! Scales are sums of few powers of two, so that f32 and f64 agree on what is nearest.
 
+use dunlin_abi::Dim;
+use dunlin_compiler::{Options, compile};
 use proptest::prelude::*;
 
 use crate::agree::{Case, EXACT, SUMS};
-use crate::builder::{i64_tensor, int, ints, string};
+use crate::builder::{D, Model, i64_tensor, int, ints, string};
 use crate::choices::{Batch, Choices, Spread, cases, choices};
 use crate::evaluator::Array;
+use crate::run::Running;
 
 const TRANSFORMATIONS: [&str; 6] = [
     "half_pixel",
@@ -114,6 +117,81 @@ fn old(c: &mut Choices) {
     case.input(c, "x", batch, &[2, height, width], Spread::Small);
     case.values("scales", &Array::new(&[4], vec![1.0, 1.0, a, b]));
     case.finish("Resize", &["x", "scales"], &[string("mode", mode)]);
+}
+
+/// A row resized by nearest elements, and the places of the elements that come of it.
+fn places(extent: usize, scale: f32, attributes: &[(&str, &str)]) -> Vec<f32> {
+    let model =
+        Model::new(17).input("x", &[D::Fixed(1), D::Fixed(extent as i64)]).f32("s", &[2], &[1.0, scale]);
+    let attributes: Vec<_> = attributes.iter().map(|(name, value)| string(name, value)).collect();
+    let model = model.node("Resize", &["x", "", "s"], "y", &attributes).output("y");
+    let row: Vec<f32> = (0..extent).map(|place| place as f32).collect();
+    Running::new(&model.bytes(), &Options::default()).infer(1, &row)
+}
+
+/// As onnxruntime 1.31.1 has them: in float64 the length of the first is 4.
+#[test]
+fn lengths_and_places_are_those_of_float32() {
+    let way = |transformation, nearest| {
+        [("coordinate_transformation_mode", transformation), ("nearest_mode", nearest)]
+    };
+    assert_eq!(places(3, 1.666_666_6, &way("asymmetric", "floor")), [0.0, 0.0, 1.0, 1.0, 2.0]);
+    assert_eq!(places(3, 5.0 / 3.0, &way("half_pixel", "round_prefer_floor")).len(), 5);
+    assert_eq!(places(9, 0.333_333_34, &way("asymmetric", "floor")).len(), 3);
+    // 3.4999998 is a middle that float32 misses, but 1.9999999 is below 2.
+    assert_eq!(places(7, 2.0 / 7.0, &way("asymmetric", "round_prefer_ceil")), [0.0, 4.0]);
+    assert_eq!(places(7, 2.0 / 7.0, &way("asymmetric", "round_prefer_floor")), [0.0, 3.0]);
+    assert_eq!(places(6, 0.500_000_06, &way("asymmetric", "floor")), [0.0, 1.0, 3.0]);
+}
+
+/// Every axis counts, those too that keep their extent, and the batch.
+#[test]
+fn a_ratio_is_kept_by_all_axes() {
+    let policy = string("keep_aspect_ratio_policy", "not_larger");
+    let model = |dims: &[D], sizes: &[i64]| {
+        let model = Model::new(18).input("x", dims).i64("s", &[sizes.len() as i64], sizes);
+        model.node("Resize", &["x", "", "", "s"], "y", std::slice::from_ref(&policy)).output("y")
+    };
+    let kept = model(&[D::Fixed(1), D::Fixed(4)], &[1, 8]).bytes();
+    let card = compile(&kept, &Options::default()).unwrap().report.card;
+    assert_eq!(card.outputs[0].shape, [Dim::Fixed(1), Dim::Fixed(4)]);
+    let larger = string("keep_aspect_ratio_policy", "not_smaller");
+    let batch = Model::new(18)
+        .input("x", &[D::Symbol("n"), D::Fixed(4)])
+        .i64("eight", &[1], &[8])
+        .node("Shape", &["x"], "n", &[int("start", 0), int("end", 1)])
+        .node("Concat", &["n", "eight"], "s", &[int("axis", 0)])
+        .node("Resize", &["x", "", "", "s"], "y", &[larger])
+        .output("y");
+    let error = compile(&batch.bytes(), &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("resizes the batch axis, to keep the ratio"), "{error}");
+}
+
+/// Smoothing matters only where something gets shorter.
+#[test]
+fn smoothing_is_refused_where_it_matters() {
+    let model = |scale: f32| {
+        let model = Model::new(18).input("x", &[D::Fixed(1), D::Fixed(4)]).f32("s", &[2], &[1.0, scale]);
+        let attributes = [string("mode", "linear"), int("antialias", 1)];
+        model.node("Resize", &["x", "", "s"], "y", &attributes).output("y").bytes()
+    };
+    compile(&model(2.0), &Options::default()).unwrap();
+    let error = compile(&model(0.5), &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("antialias = 0"), "{error}");
+}
+
+/// An axis that nothing resizes stays, whatever the mode does with places.
+#[test]
+fn an_axis_that_is_not_resized_stays() {
+    for transformation in TRANSFORMATIONS.iter().chain(&["tf_half_pixel_for_nn"]) {
+        if *transformation == "tf_crop_and_resize" {
+            continue;
+        }
+        for nearest in ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"] {
+            let ways = [("coordinate_transformation_mode", *transformation), ("nearest_mode", nearest)];
+            assert_eq!(places(4, 1.0, &ways), [0.0, 1.0, 2.0, 3.0], "{transformation} {nearest}");
+        }
+    }
 }
 
 proptest! {
