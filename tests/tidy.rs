@@ -124,6 +124,7 @@ fn files_are_touched_in_shells_only() {
                 "runtime/agent/examples/",
                 "runtime/agent/src/",
                 "runtime/cli/src/",
+                "runtime/compiler/examples/",
                 "runtime/fleet/src/",
                 // Maps a file that it is handed.
                 "runtime/sandbox/src/native.rs",

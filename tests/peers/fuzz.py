@@ -17,6 +17,7 @@ passed. `--only N` takes one graph, `--seed` another series, `--minutes` goes on
 
 import argparse
 import multiprocessing
+import re
 import sys
 import tempfile
 import threading
@@ -28,11 +29,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE] + [str(HERE)]
 
-from conformance import generate, reduce, reference
-from conformance.runner import BAD, Runner, write_case
+from onnx import helper
+
+from conformance import generate, reduce
+from conformance.runner import BAD, HANG, Runner, write_case
 
 # So many graphs go to a process at a time.
 PORTION = 20
+# What a smaller graph may take while one that hangs is made smaller.
+HANG_SECONDS = 2
+# So many reasons are printed, the most frequent ones.
+REASONS = 30
 # In a run of so many graphs every operator must occur and pass.
 WHOLE = 2000
 # What onnxruntime may refuse, of all graphs.
@@ -54,30 +61,43 @@ class Worker:
 
     def one(self, number):
         """What became of one graph, as a dictionary that can travel."""
-        graph = generate.graph(self.arguments.seed, number)
+        graph = generate.graph(self.arguments.seed, number, self.arguments.floats)
+        if graph is None:
+            return {"number": number, "operators": {}, "nodes_refused": [], "verdict": "none"}
         said = {"number": number, "operators": dict(graph.operators), "nodes_refused": graph.attempts}
         try:
             outputs = generate.expected(graph)
         except Exception as error:  # of onnx.checker too
-            return said | {"verdict": "skipped", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
+            return said | {
+                "verdict": "skipped",
+                "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            }
         verdict = self.judge(graph.model, graph.inputs, outputs)
         said |= {"verdict": verdict["verdict"], "code": verdict["code"], "detail": verdict["detail"]}
         if verdict["verdict"] in BAD:
             name = f"fuzz_{self.arguments.seed}_{number}"
-            reducer = reduce.Reducer(graph.model, graph.inputs, self.judge)
+            hangs = verdict["verdict"] == HANG
+            self.runner.seconds = HANG_SECONDS if hangs else self.arguments.seconds
+            reducer = reduce.Reducer(graph.model, graph.inputs, self.judge, most=30 if hangs else 400)
             model, inputs, outputs = reducer.reduce()
             self.arguments.finds.mkdir(parents=True, exist_ok=True)
             write_case(self.arguments.finds / name, model, inputs, outputs)
-            said |= {"find": name, "reduced": describe(model), "detail": self.judge(model, inputs, outputs)["detail"]}
+            said |= {
+                "find": name,
+                "reduced": describe(model),
+                "detail": self.judge(model, inputs, outputs)["detail"],
+            }
+            self.runner.seconds = self.arguments.seconds
         return said
 
 
 def describe(model):
     """The graph in a line: what each node makes of what."""
-    from onnx import helper
 
     def text(node):
-        attributes = [f"{a.name}={helper.get_attribute_value(a)}" for a in node.attribute if a.name != "value"]
+        attributes = [
+            f"{a.name}={helper.get_attribute_value(a)}" for a in node.attribute if a.name != "value"
+        ]
         return f"{'|'.join(node.output)} = {node.op_type}({', '.join([*node.input, *attributes])})"
 
     def shape(value):
@@ -116,6 +136,7 @@ class Tally:
     def __init__(self):
         self.verdicts, self.codes, self.skipped = Counter(), Counter(), Counter()
         self.nodes_refused = Counter()
+        self.first = {}  # by reason, the first graph that was refused for it
         self.seen, self.passed, self.refused, self.bad = Counter(), Counter(), Counter(), []
 
     def take(self, said):
@@ -123,6 +144,8 @@ class Tally:
         self.verdicts[verdict] += 1
         for operator, _ in said["nodes_refused"]:
             self.nodes_refused[operator] += 1
+        if verdict == "none":
+            return
         if verdict == "skipped":
             self.skipped[said["detail"]] += 1
             return
@@ -131,23 +154,28 @@ class Tally:
             self.passed[operator] += verdict == "pass"
             self.refused[operator] += verdict == "refused"
         if verdict == "refused":
-            self.codes[said["code"], reason(said["detail"])] += 1
+            key = said["code"], reason(said["detail"])
+            self.codes[key] += 1
+            self.first.setdefault(key, said["number"])
         if verdict in BAD:
             self.bad.append(said)
             find = said["find"]
-            print(f"\n{verdict} graph {said['number']}: {said['detail']}\n    {said['reduced']}\n    add it: cp {{FINDS}}/{find}.* "
-                  f"runtime/compiler/tests/cases/", flush=True)
+            print(
+                f"\n{verdict} graph {said['number']}: {said['detail']}\n    {said['reduced']}\n    add it: cp {{FINDS}}/{find}.* "
+                f"runtime/compiler/tests/cases/",
+                flush=True,
+            )
 
     def table(self):
         names = generate.operators()
         print(f"\n{'operator':28}{'graphs':>8}{'pass':>8}{'refused':>9}")
         for name in names:
             print(f"{name:28}{self.seen[name]:8}{self.passed[name]:8}{self.refused[name]:9}")
-        print("\nrefused, by reason:")
-        for (code, text), count in self.codes.most_common(25):
-            print(f"{count:6}  {code}: {text}")
-        for text, count in self.skipped.most_common(10):
-            print(f"{count:6}  skipped: {text}")
+        print("\nrefused, by reason, with the number of one such graph:")
+        for (code, text), count in self.codes.most_common(REASONS):
+            print(f"{count:6} {self.first[code, text]:8}  {code}: {text}")
+        for text, count in self.skipped.most_common(REASONS):
+            print(f"{count:6} skipped: {text}")
 
     def missing(self):
         """What a whole run must have shown and did not."""
@@ -159,12 +187,13 @@ class Tally:
 def reason(detail):
     lines = [line.strip() for line in detail.splitlines() if line.strip()]
     text = lines[1] if len(lines) > 1 else lines[0] if lines else ""
-    import re
     return re.sub(r"\d+", "#", re.sub(r'"[^"]*"', "…", text))[:150]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runner", type=Path, required=True, help="the built example `conformance`")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=WHOLE)
@@ -173,8 +202,11 @@ def main():
     parser.add_argument("--minutes", type=float, help="instead of a count")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--simd", default="relaxed", choices=["relaxed", "deterministic", "none", "all"])
+    parser.add_argument("--floats", action="store_true", help="no integers that are known only at run time")
     parser.add_argument("--seconds", type=float, default=20, help="what one graph may take")
-    parser.add_argument("--finds", type=Path, default=Path("target/fuzz-finds"), help="where reduced graphs go")
+    parser.add_argument(
+        "--finds", type=Path, default=Path("target/fuzz-finds"), help="where reduced graphs go"
+    )
     arguments = parser.parse_args()
     if arguments.only is not None:
         arguments.first, arguments.count, arguments.jobs = arguments.only, 1, 1
@@ -191,14 +223,16 @@ def main():
     count = sum(tally.verdicts.values())
     if arguments.only is None:
         tally.table()
-    failures = [] if count < WHOLE else tally.missing()
+    failures = [] if count < WHOLE or arguments.floats else tally.missing()
     skipped = tally.verdicts["skipped"]
     if skipped > MOST_REFUSED_BY_REFERENCE * count + 1:
         failures.append(f"onnxruntime or onnx.checker refused {skipped} graphs")
     for failure in failures:
         print(f"FAIL {failure}")
-    print(f"seed {arguments.seed}: {count} graphs in {time.monotonic() - began:.0f} s: {dict(tally.verdicts)}; "
-          f"onnxruntime refused {sum(tally.nodes_refused.values())} nodes on the way")
+    print(
+        f"seed {arguments.seed}: {count} graphs in {time.monotonic() - began:.0f} s: {dict(tally.verdicts)}; "
+        f"onnxruntime refused {sum(tally.nodes_refused.values())} nodes on the way"
+    )
     return 1 if tally.bad or failures else 0
 
 

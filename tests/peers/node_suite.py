@@ -39,7 +39,8 @@ WAYS = ["inputs", "first", "floats", "constants"]
 
 def arrays(values):
     """As the runner reads them. A type that it does not know becomes an empty array: no model with it is compiled."""
-    return [value if isinstance(value, np.ndarray) and value.dtype in ELEMENT else np.zeros(0, np.uint8) for value in values]
+    known = lambda value: isinstance(value, np.ndarray | np.generic) and value.dtype in ELEMENT
+    return [np.asarray(value) if known(value) else np.zeros(0, np.uint8) for value in values]
 
 
 def fixed(model, inputs):
@@ -48,7 +49,11 @@ def fixed(model, inputs):
     copy.CopyFrom(model)
     for info, value in zip(copy.graph.input, inputs, strict=False):
         shape = info.type.tensor_type.shape
-        if info.type.HasField("tensor_type") and isinstance(value, np.ndarray) and len(shape.dim) == value.ndim:
+        if (
+            info.type.HasField("tensor_type")
+            and isinstance(value, np.ndarray | np.generic)
+            and len(shape.dim) == value.ndim
+        ):
             for dim, extent in zip(shape.dim, value.shape, strict=True):
                 dim.dim_value = extent
     return copy
@@ -119,16 +124,21 @@ def listed():
 def write_list(found):
     passes = {name: way for name, (way, verdict) in found.items() if verdict["verdict"] == "pass"}
     refused = sum(verdict["verdict"] == "refused" for _, verdict in found.values())
-    lines = [f"# ONNX {onnx.__version__}: of {len(found)} cases {len(passes)} pass and {refused} are refused.",
-             "# Written by `node_suite.py --update`: the case, and how its inputs are given."]
+    lines = [
+        f"# ONNX {onnx.__version__}: of {len(found)} cases {len(passes)} pass and {refused} are refused.",
+        "# Written by `node_suite.py --update`: the case, and how its inputs are given.",
+    ]
     LIST.write_text("\n".join([*lines, *(f"{name} {way}" for name, way in sorted(passes.items()))]) + "\n")
 
 
 def compare(found):
     """What is wrong, what was lost, and what is new: three lists of texts."""
     before = listed()
-    wrong = [f"{verdict['verdict']:6} {name} ({way}): {verdict['detail']}" for name, (way, verdict) in sorted(found.items())
-             if verdict["verdict"] in BAD]
+    wrong = [
+        f"{verdict['verdict']:6} {name} ({way}): {verdict['detail']}"
+        for name, (way, verdict) in sorted(found.items())
+        if verdict["verdict"] in BAD
+    ]
     passes = {name: way for name, (way, verdict) in found.items() if verdict["verdict"] == "pass"}
     lost = []
     for name, way in sorted(before.items()):
@@ -138,13 +148,18 @@ def compare(found):
             lost.append(f"{name} passed with the way {way!r}, now only {passes[name]!r}")
         elif name not in passes and found[name][1]["verdict"] not in BAD:
             lost.append(f"{name} passed and is refused: {' '.join(found[name][1]['detail'].split())}")
-    new = [f"{name} {way}" for name, way in sorted(passes.items())
-           if name not in before or WAYS.index(way) < WAYS.index(before[name])]
+    new = [
+        f"{name} {way}"
+        for name, way in sorted(passes.items())
+        if name not in before or WAYS.index(way) < WAYS.index(before[name])
+    ]
     return wrong, lost, new
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runner", type=Path, required=True, help="the built example `conformance`")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--simd", default="relaxed", choices=["relaxed", "deterministic", "none", "all"])
@@ -158,7 +173,10 @@ def main():
         cases = load_model_tests(kind="node")
     if arguments.only:
         found = run(arguments, [case for case in cases if case.name == arguments.only])
-        print("\n".join(f"{name} ({way}): {verdict}" for name, (way, verdict) in found.items()) or "no case of this name")
+        print(
+            "\n".join(f"{name} ({way}): {verdict}" for name, (way, verdict) in found.items())
+            or "no case of this name"
+        )
         return 0
     found = run(arguments, cases)
     if arguments.refused:

@@ -19,9 +19,11 @@ LARGEST_ELEMENTS = 6000
 MARGIN = 1e-3
 EXTENTS = [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17]
 # Operators whose floats are those of an operand, bit by bit.
-EXACT = set("""Abs Concat Constant ConstantOfShape DepthToSpace Dropout Expand Flatten Gather GlobalMaxPool Identity Max
+EXACT = set(
+    """Abs Concat Constant ConstantOfShape DepthToSpace Dropout Expand Flatten Gather GlobalMaxPool Identity Max
 MaxPool Min Neg Pad ReduceMax ReduceMin Relu Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze
-Where Clip Sign Floor Ceil Round Hardmax ArgMax ArgMin Cast""".split())
+Where Clip Sign Floor Ceil Round Hardmax ArgMax ArgMin Cast""".split()
+)
 
 
 class NotPossible(Exception):
@@ -48,8 +50,11 @@ class Builder:
     def __init__(self, rng, opset, rows):
         self.rng, self.opset = rng, opset
         self.rows = rows  # None: no symbolic batch
-        self.nodes, self.constants, self.inputs, self.values = [], [], [], []
+        self.nodes, self.constants, self.inputs = [], [], []
+        self.values = []  # what may be read
+        self.made = []  # the results of nodes
         self.names = 0
+        self.floats_only = False  # whether no other numbers are inputs
         self.not_finite = False  # whether NaN and infinities may occur
         self.refused = []  # (operator, reason): what onnxruntime did not take
 
@@ -83,7 +88,7 @@ class Builder:
         """Numbers of both signs with some zeros. `kind`: any, nonzero (at least 0.3 from 0), positive, halves."""
         dtype = np.dtype(dtype)
         if dtype == np.bool_:
-            return self.rng.random(shape) < 0.5
+            return np.asarray(self.rng.random(shape) < 0.5)
         if dtype.kind == "i":
             array = self.rng.integers(-9, 10, shape)
             if kind == "any" and self.chance(0.25):
@@ -110,7 +115,9 @@ class Builder:
         array = np.asarray(array)
         name = self.fresh("c")
         if self.chance(0.15) and (self.opset >= 9 or array.dtype == np.float32):
-            node = helper.make_node("Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name))
+            node = helper.make_node(
+                "Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name)
+            )
             self.nodes.append(node)
         else:
             self.constants.append(numpy_helper.from_array(array, name))
@@ -118,6 +125,8 @@ class Builder:
 
     def input(self, shape, dtype=np.float32, kind="any"):
         """A new input; `shape` without the batch, which it gets where the graph has one."""
+        if self.floats_only and np.dtype(dtype) != np.float32:
+            raise NotPossible("floats only")
         shape = [int(extent) for extent in shape]
         if self.rows is not None:
             shape = [self.rows, *shape]
@@ -146,11 +155,23 @@ class Builder:
         if inner < 0:
             raise NotPossible("the batch takes the only axis")
         if self.chance(0.25):
-            others = [v for v in self.values if v.dtype == dtype and v.batched == (self.rows is not None) and v.rank != rank]
+            others = [
+                v
+                for v in self.values
+                if v.dtype == dtype and v.batched == (self.rows is not None) and v.rank != rank
+            ]
             if others:
                 value = self.pick(others)
-                return self.reshaped(value, [*value.shape[: value.first], *self.factors(int(np.prod(value.shape[value.first :])), inner)])
-        return self.some(lambda v: v.rank == rank and v.batched == (self.rows is not None), self.shape(inner), dtype)
+                return self.reshaped(
+                    value,
+                    [
+                        *value.shape[: value.first],
+                        *self.factors(int(np.prod(value.shape[value.first :])), inner),
+                    ],
+                )
+        return self.some(
+            lambda v: v.rank == rank and v.batched == (self.rows is not None), self.shape(inner), dtype
+        )
 
     def factors(self, count, parts):
         """`parts` extents whose product is `count`."""
@@ -175,8 +196,14 @@ class Builder:
         """Something that broadcasts against `value`: another tensor, a constant, or a new input."""
         dtype = np.dtype(dtype or value.dtype)
         if self.chance(0.5):
-            others = [v for v in self.values if v.dtype == dtype and broadcasts(v.shape, value.shape)
-                      and v is not value and suits(v.array, kind)]
+            others = [
+                v
+                for v in self.values
+                if v.dtype == dtype
+                and broadcasts(v.shape, value.shape)
+                and v is not value
+                and suits(v.array, kind)
+            ]
             if others:
                 return self.pick(others)
         shape = [1 if self.chance(0.25) else extent for extent in value.shape[value.first :]]
@@ -188,6 +215,13 @@ class Builder:
             shape = shape[1:]
         return self.input(shape, dtype, kind)
 
+    def hide(self, value):
+        """Nothing reads the tensor from now on but who holds it, and it is no output."""
+        for values in (self.values, self.made):
+            if value in values:
+                values.remove(value)
+        return value
+
     # --- nodes ---
 
     def node(self, operator, inputs, outputs=1, jumps=None, exact=None, **attributes):
@@ -198,7 +232,9 @@ class Builder:
         while inputs and inputs[-1] is None:
             inputs.pop()
         names = [self.fresh("v") for _ in range(outputs)]
-        node = helper.make_node(operator, [value.name if value else "" for value in inputs], names, **attributes)
+        node = helper.make_node(
+            operator, [value.name if value else "" for value in inputs], names, **attributes
+        )
         node.name = f"{operator}_{names[0]}"
         given = [value for value in inputs if value is not None]
         if jumps is not None and not all(value.exact for value in given):
@@ -211,11 +247,24 @@ class Builder:
             self.refused.append((operator, str(refusal)))
             raise NotPossible(str(refusal)) from None
         batched = any(value.batched for value in given)
-        all_exact = all(value.exact for value in given) and (exact if exact is not None else operator in EXACT)
+        if (
+            self.floats_only
+            and any(found[name].dtype.kind == "i" for name in names)
+            and operator not in ("Shape", "Size")
+        ):
+            raise NotPossible("floats only")
+        all_exact = all(value.exact for value in given) and (
+            exact if exact is not None else operator in EXACT
+        )
         results = []
         for name in names:
             array = found[name]
-            if array.dtype not in reference.ELEMENT or array.size == 0 or array.size > LARGEST_ELEMENTS or array.ndim > 6:
+            if (
+                array.dtype not in reference.ELEMENT
+                or array.size == 0
+                or array.size > LARGEST_ELEMENTS
+                or array.ndim > 6
+            ):
                 raise NotPossible(f"a result of {operator} is {array.dtype} {array.shape}")
             if array.dtype == np.float32:
                 if not self.not_finite and not np.isfinite(array).all():
@@ -230,6 +279,7 @@ class Builder:
             value.constant = constant or (not given)
             if not value.constant:
                 self.values.append(value)
+                self.made.append(value)
         return results[0] if outputs == 1 else results
 
     def axes_input(self, axes, since):
@@ -250,12 +300,12 @@ class Builder:
         read = {name for node in self.nodes for name in node.input}
         computed = {name for node in self.nodes for name in node.output}
         # Some consumers know floats only.
-        for value in [value for value in self.values if value.name in computed and value.name not in read]:
+        for value in [value for value in self.made if value.name not in read]:
             if not value.is_float and self.opset >= 9 and self.chance(0.5):
                 self.node("Cast", [value], to=TensorProto.FLOAT)
                 read.add(value.name)
         computed = {name for node in self.nodes for name in node.output}
-        made = [value for value in self.values if value.name in computed]
+        made = [value for value in self.made if value.name in computed]
         outputs = [value for value in made if value.name not in read]
         outputs += [value for value in made if value.name in read and self.chance(0.12)]
         if not outputs:
@@ -264,8 +314,12 @@ class Builder:
         if not inputs:
             raise NotPossible("no inputs")
         graph = helper.make_graph(
-            self.nodes, "g", [self.info(value) for value in inputs], [self.info(value) for value in outputs],
-            [tensor for tensor in self.constants if tensor.name in read])
+            self.nodes,
+            "g",
+            [self.info(value) for value in inputs],
+            [self.info(value) for value in outputs],
+            [tensor for tensor in self.constants if tensor.name in read],
+        )
         return reference.model_of(graph, self.opset), {value.name: value.array for value in inputs}
 
     def info(self, value):

@@ -31,25 +31,28 @@ class Graph:
         self.operators = Counter(node.op_type for node in model.graph.node)
 
 
-def graph(seed, number):
-    """The graph; its first operator goes through the whole table."""
+def graph(seed, number, floats_only=False):
+    """The graph; its first operator goes through the whole table. None if that is not about floats, and must be."""
     names = operators()
     featured = names[number % len(names)]
     for attempt in range(100):
         rng = np.random.default_rng([seed, number, attempt])
-        built = build(rng, featured, number)
+        built = build(rng, featured, floats_only)
         if built is not None:
             model, inputs, refused = built
             return Graph(number, featured, model, inputs, refused)
+    if floats_only:
+        return None
     raise RuntimeError(f"graph {number} of seed {seed}: no graph with {featured} after 100 attempts")
 
 
-def build(rng, featured, number):
+def build(rng, featured, floats_only):
     first, last = opsets(featured)
     fitting = [opset for opset in (OLD_OPSETS if rng.random() < 0.15 else OPSETS) if first <= opset <= last]
     fitting = fitting or [opset for opset in OPSETS + OLD_OPSETS if first <= opset <= last]
     opset = fitting[int(rng.integers(len(fitting)))]
     b = Builder(rng, opset, b_rows(rng))
+    b.floats_only = floats_only
     steps = [lambda: add(b, featured)]
     if rng.random() < 0.6:
         steps.append(lambda: motifs.add_motif(b))

@@ -1,25 +1,23 @@
 """Makes a failing graph smaller while it fails in the same way.
 
-Tries, as long as one of them helps: fewer outputs, a node replaced by an input that holds its result, a node left out
-(its readers read one of its operands of the same shape), the batch made fixed, one row instead of several, an input made
-a constant, simpler numbers.
+Tries, as long as one of them helps: the first tensor that is wrong as the only output, an input in the
+place of a node, a node left out (its readers read an operand of the same shape), one row instead of
+several, the batch made fixed, an input made a constant, simpler numbers.
 """
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, utils  # noqa: F401
+from onnx import helper, numpy_helper
 
 from conformance import reference
-
-MOST_TRIES = 400
 
 
 class Reducer:
     """`verdict_of(model, inputs, outputs)` judges; the smallest model with the first verdict is kept."""
 
-    def __init__(self, model, inputs, verdict_of):
+    def __init__(self, model, inputs, verdict_of, most=400):
         self.verdict_of = verdict_of
-        self.tries = 0
+        self.tries, self.most = 0, most
         self.model, self.inputs = model, inputs
         self.outputs = reference.run(model.SerializeToString(), inputs)
         self.wanted = kind(verdict_of(model, inputs, self.outputs))
@@ -27,7 +25,7 @@ class Reducer:
     def attempt(self, model, inputs):
         """Takes the model if it fails in the same way."""
         self.tries += 1
-        if self.tries > MOST_TRIES:
+        if self.tries > self.most:
             return False
         clean(model)
         inputs = {value.name: inputs[value.name] for value in model.graph.input}
@@ -44,7 +42,16 @@ class Reducer:
         return True
 
     def reduce(self):
-        while self.tries <= MOST_TRIES and any([self.outputs_fewer(), self.cut_inputs(), self.leave_out(), self.rows(), self.fix_inputs(), self.numbers()]):
+        while self.tries <= self.most and any(
+            [
+                self.earliest_output(),
+                self.cut_inputs(),
+                self.leave_out(),
+                self.rows(),
+                self.fix_inputs(),
+                self.numbers(),
+            ]
+        ):
             pass
         return self.model, self.inputs, self.outputs
 
@@ -53,24 +60,35 @@ class Reducer:
         model.CopyFrom(self.model)
         return model
 
-    def outputs_fewer(self):
-        helped = False
-        for name in [output.name for output in self.model.graph.output]:
-            if len(self.model.graph.output) == 1:
-                break
+    def earliest_output(self):
+        """The first tensor that is wrong becomes the only output."""
+        values = self.every_value()
+        rows = self.rows_of(self.model)
+        last = self.model.graph.output[0].name if len(self.model.graph.output) == 1 else None
+        for name in [name for node in self.model.graph.node for name in node.output if name]:
+            if name == last:
+                return False
+            array = values[name]
+            if array.dtype not in reference.ELEMENT or rows is not None and array.shape[:1] != (rows,):
+                continue
             model = self.copy()
-            keep = [output for output in model.graph.output if output.name != name]
             del model.graph.output[:]
-            model.graph.output.extend(keep)
-            helped |= self.attempt(model, self.inputs)
-        return helped
+            shape = ["N", *array.shape[1:]] if rows is not None else array.shape
+            model.graph.output.append(
+                helper.make_tensor_value_info(name, reference.ELEMENT[array.dtype], shape)
+            )
+            if self.attempt(model, self.inputs):
+                return True
+        return False
 
     def every_value(self):
         """All numbers of the model, by name, with whether they have the batch."""
         model = self.copy()
         del model.graph.output[:]
         for node in model.graph.node:
-            model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in node.output if name)
+            model.graph.output.extend(
+                helper.make_empty_tensor_value_info(name) for name in node.output if name
+            )
         values = dict(self.inputs)
         values |= {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         return values | reference.run(model.SerializeToString(), self.inputs)
@@ -102,7 +120,9 @@ class Reducer:
             if set(node.output) & ({used for other in model.graph.node for used in other.input} - {name}):
                 continue
             shape = ["N", *array.shape[1:]] if rows is not None else array.shape
-            model.graph.input.append(helper.make_tensor_value_info(name, reference.ELEMENT[array.dtype], shape))
+            model.graph.input.append(
+                helper.make_tensor_value_info(name, reference.ELEMENT[array.dtype], shape)
+            )
             helped |= self.attempt(model, {**self.inputs, name: array})
         return helped
 
@@ -124,14 +144,20 @@ class Reducer:
                 model = self.copy()
                 model.graph.node.remove(model.graph.node[index])
                 if node.output[0] in outputs:
-                    if operand in self.inputs or operand in outputs or operand in {t.name for t in model.graph.initializer}:
+                    if (
+                        operand in self.inputs
+                        or operand in outputs
+                        or operand in {t.name for t in model.graph.initializer}
+                    ):
                         continue
                     for output in model.graph.output:
                         if output.name == node.output[0]:
                             shape = list(here.shape)
                             if self.rows_of(self.model) is not None and shape:
                                 shape[0] = "N"
-                            output.CopyFrom(helper.make_tensor_value_info(operand, reference.ELEMENT[here.dtype], shape))
+                            output.CopyFrom(
+                                helper.make_tensor_value_info(operand, reference.ELEMENT[here.dtype], shape)
+                            )
                 for other in model.graph.node:
                     for place, used in enumerate(other.input):
                         if used == node.output[0]:
@@ -169,8 +195,14 @@ class Reducer:
 
     def numbers(self):
         """Whole numbers, where they still fail."""
-        simple = {name: np.round(array * 4) / np.float32(4) if array.dtype == np.float32 else array for name, array in self.inputs.items()}
-        changed = any(not np.array_equal(simple[name], array, equal_nan=array.dtype == np.float32) for name, array in self.inputs.items())
+        simple = {
+            name: np.round(array * 4) / np.float32(4) if array.dtype == np.float32 else array
+            for name, array in self.inputs.items()
+        }
+        changed = any(
+            not np.array_equal(simple[name], array, equal_nan=array.dtype == np.float32)
+            for name, array in self.inputs.items()
+        )
         return changed and self.attempt(self.copy(), simple)
 
 

@@ -7,8 +7,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 # By opset, the lowest IR version that every reader knows it with.
 IR_VERSION = 8
-ELEMENT = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
-           np.dtype(np.int64): TensorProto.INT64, np.dtype(np.bool_): TensorProto.BOOL}
+ELEMENT = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.int32): TensorProto.INT32,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+}
 
 _options = onnxruntime.SessionOptions()
 _options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -48,8 +52,9 @@ def run_node(node, operands, opset):
 def model_of(graph, opset):
     # Opset 7 to 24 and the IR that goes with them.
     ir = IR_VERSION if opset < 19 else 10
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir,
-                             producer_name="dunlin-fuzz")
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir, producer_name="dunlin-fuzz"
+    )
 
 
 def check(model):

@@ -26,8 +26,9 @@ class Runner:
         """The verdict on STEM.onnx with STEM.npz: a dictionary with name, verdict, code and detail."""
         if self.process is None:
             # Panics are told in the verdicts too.
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
             self.rest = b""
         name = os.path.basename(stem)
         try:

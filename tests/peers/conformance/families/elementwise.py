@@ -6,8 +6,25 @@ from onnx import TensorProto
 from conformance.builder import NotPossible, suits
 from conformance.families.registry import step
 
-ACTIVATIONS = ["Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus",
-               "Softsign", "Gelu", "Mish", "Swish", "ThresholdedRelu", "Shrink", "PRelu"]
+ACTIVATIONS = [
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Gelu",
+    "Mish",
+    "Swish",
+    "ThresholdedRelu",
+    "Shrink",
+    "PRelu",
+]
 SINCE = {"Celu": 12, "HardSwish": 14, "Gelu": 20, "Mish": 18, "Swish": 24, "ThresholdedRelu": 10, "Shrink": 9}
 INTEGERS = (np.int32, np.int64)
 
@@ -38,7 +55,7 @@ def activation(b, operator, x):
         attributes = {"lambd": scalar(b, 0, 0.9), "bias": scalar(b, 0, 0.5)}
         jumps = np.abs(x.array) - attributes["lambd"]
     if operator == "PRelu":
-        slope = b.numbers([1 if b.chance(0.3) else e for e in x.shape[x.first:]])
+        slope = b.numbers([1 if b.chance(0.3) else e for e in x.shape[x.first :]])
         return b.node("PRelu", [x, b.constant(slope) if b.chance(0.7) else b.input(slope.shape)])
     return b.node(operator, [x], jumps=jumps, **attributes)
 
@@ -175,16 +192,30 @@ def negation(b, operator):
 @step("IsInf", since=10)
 def classes_of_floats(b, operator):
     x = b.some()
-    if b.chance(0.6):
+    special = b.chance(0.6)
+    if special:
         array = b.numbers(b.shape(2))
-        array = np.where(b.rng.random(array.shape) < 0.4, b.rng.choice([np.nan, np.inf, -np.inf], array.shape), array)
+        array = np.where(
+            b.rng.random(array.shape) < 0.4, b.rng.choice([np.nan, np.inf, -np.inf], array.shape), array
+        )
         b.not_finite = True
         x = b.input(array.shape)
-        x.array = np.asarray(np.broadcast_to(array, x.shape) if x.array.ndim != array.ndim else array, np.float32)
+        x.array = np.asarray(
+            np.broadcast_to(array, x.shape) if x.array.ndim != array.ndim else array, np.float32
+        )
     attributes = {}
     if operator == "IsInf":
         attributes = b.pick([{}, {"detect_negative": 0}, {"detect_positive": 0}])
-    return consume_truth(b, b.node(operator, [x], **attributes))
+    found = b.node(operator, [x], **attributes)
+    if special:
+        # What reductions make of NaN, no two implementations agree on: choose between the input and a number.
+        b.values.remove(x)
+        if b.opset >= 9 and b.chance(0.5):
+            chosen = b.node("Where", [found, b.operand(found, dtype=np.float32), x])
+            if not np.isfinite(chosen.array).all():
+                b.values.remove(chosen)
+            return chosen
+    return consume_truth(b, found)
 
 
 def consume_truth(b, value):
@@ -212,7 +243,11 @@ def choose(b, operator, condition):
 def clip(b, operator):
     dtype = number_type(b) if b.opset >= 12 else np.float32
     x = b.some(dtype=dtype)
-    low, high = sorted(b.rng.integers(-3, 4, 2).tolist()) if dtype != np.float32 else sorted([scalar(b, -2, 1), scalar(b, 0, 2)])
+    low, high = (
+        sorted(b.rng.integers(-3, 4, 2).tolist())
+        if dtype != np.float32
+        else sorted([scalar(b, -2, 1), scalar(b, 0, 2)])
+    )
 
     def bound(value):
         if b.chance(0.2):
@@ -254,11 +289,15 @@ def gather(b, operator):
 @step("Gather")
 def embedding(b, operator):
     """A table that is known, with indices that are not."""
-    table = b.constant(b.numbers([b.integer(1, 9), b.extent()], b.pick([np.float32, np.float32, np.int64, np.int32])))
+    table = b.constant(
+        b.numbers([b.integer(1, 9), b.extent()], b.pick([np.float32, np.float32, np.int64, np.int32]))
+    )
     if b.chance(0.5):
         indices = b.input(b.shape(b.integer(1, 2)), b.pick(INTEGERS))
         extent = table.shape[0]
-        indices.array = np.asarray(b.rng.integers(-extent if b.opset >= 11 else 0, extent, indices.shape), indices.dtype)
+        indices.array = np.asarray(
+            b.rng.integers(-extent if b.opset >= 11 else 0, extent, indices.shape), indices.dtype
+        )
     else:
         whole = b.some(dtype=b.pick(INTEGERS))
         if b.opset < 12:

@@ -21,7 +21,11 @@ def batch_norm(b, operator, x=None):
     if x.rank < 2:
         raise NotPossible("no channels")
     channels = x.shape[1]
-    further = [*scale_and_shift(b, channels), b.constant(b.numbers([channels])), b.constant(b.numbers([channels], kind="positive"))]
+    further = [
+        *scale_and_shift(b, channels),
+        b.constant(b.numbers([channels])),
+        b.constant(b.numbers([channels], kind="positive")),
+    ]
     return b.node(operator, [x, *further], epsilon=b.pick([1e-5, 1e-3]))
 
 
@@ -101,8 +105,18 @@ def arg(b, operator):
     return b.node("Cast", [found], to=b.pick([1, 6])) if b.chance(0.6) else found
 
 
-REDUCTIONS = ["ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-              "ReduceSum", "ReduceSumSquare"]
+REDUCTIONS = [
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+]
 
 
 @step(*REDUCTIONS)

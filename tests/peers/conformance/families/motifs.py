@@ -9,9 +9,14 @@ from conformance.families.registry import add
 MOTIFS = []
 
 
-def motif(function):
-    MOTIFS.append(function)
-    return function
+def motif(weight=1):
+    """Registers a function, to be taken so many times as often as others."""
+
+    def register(function):
+        MOTIFS.extend([function] * weight)
+        return function
+
+    return register
 
 
 def layer(b, h):
@@ -59,7 +64,7 @@ def combine(b, x, y):
     return b.node(b.pick(["Add", "Add", "Mul", "Mul", "Sub"]), [x, y] if b.chance(0.5) else [y, x])
 
 
-@motif
+@motif(4)
 def residual_or_gate(b):
     """y = h (+ or *) act(f(h)), once or several times, with other readers of h by chance."""
     h = hidden(b)
@@ -75,18 +80,20 @@ def residual_or_gate(b):
     return act(b, h)
 
 
-@motif
+@motif()
 def squeeze_and_excite(b):
     """h * sigmoid(f(mean(h))): a gate that broadcasts."""
     h = hidden(b, b.pick([3, 4]))
     if h.first > 1 or h.rank < 3:
         raise NotPossible("no channels")
     pooled = b.node("GlobalAveragePool", [h])
-    gate = windows.conv(b, act(b, windows.conv(b, pooled, kernel=1, groups=1)), kernel=1, groups=1, channels=h.shape[1])
+    gate = windows.conv(
+        b, act(b, windows.conv(b, pooled, kernel=1, groups=1)), kernel=1, groups=1, channels=h.shape[1]
+    )
     return b.node("Mul", [h, b.node("Sigmoid", [gate])])
 
 
-@motif
+@motif(2)
 def views_on_both_sides(b):
     """view(f(h)) + view(g(h)), with the same view on both sides or another one."""
     h = hidden(b)
@@ -94,7 +101,7 @@ def views_on_both_sides(b):
     kind = b.pick(["Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "several"])
     inner = list(range(h.first, h.rank))
     perm = [*range(h.first), *(int(axis) for axis in b.rng.permutation(inner))]
-    shape = [*h.shape[: h.first], *b.factors(int(np.prod(h.shape[h.first:])), b.integer(1, 4))]
+    shape = [*h.shape[: h.first], *b.factors(int(np.prod(h.shape[h.first :])), b.integer(1, 4))]
     place = b.integer(h.first, h.rank)
     cut = b.pick(inner)
     end = b.integer(1, h.shape[cut])
@@ -117,7 +124,7 @@ def views_on_both_sides(b):
     return layer(b, y) if b.chance(0.4) else act(b, y)
 
 
-@motif
+@motif(4)
 def padded_on_extent_one(b):
     """A padded convolution, its transpose or a pool reads a computed tensor with an axis of extent 1."""
     rank = b.pick([3, 4])
@@ -141,12 +148,17 @@ def padded_on_extent_one(b):
             raise NotPossible("Slice has attributes")
     if h.rank < 3 or h.first > 1:
         raise NotPossible("no spatial axes")
-    h = b.pick([lambda: windows.conv(b, h, same=b.chance(0.5)), lambda: windows.conv_transpose(b, "ConvTranspose", h),
-                lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool", "LpPool"]), h)])()
+    h = b.pick(
+        [
+            lambda: windows.conv(b, h, same=b.chance(0.5)),
+            lambda: windows.conv_transpose(b, "ConvTranspose", h),
+            lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool", "LpPool"]), h),
+        ]
+    )()
     return act(b, h)
 
 
-@motif
+@motif()
 def join_of_readers(b):
     """Several readers of one tensor, joined again."""
     h = hidden(b)
@@ -158,7 +170,7 @@ def join_of_readers(b):
     return movement.slice_(b, "Slice", y) if b.chance(0.5) else act(b, y)
 
 
-@motif
+@motif()
 def decomposed_normalisation(b):
     """x - mean, over the root of the mean of its square, as exporters write it."""
     x = hidden(b)
@@ -166,14 +178,18 @@ def decomposed_normalisation(b):
     # The last axis, or several.
     axes = [axis] if b.chance(0.6) else list(range(axis, x.rank))
     centred = b.node("Sub", [x, folds.reduce(b, "ReduceMean", x, axes, 1)])
-    square = b.node("Pow", [centred, b.constant(np.float32(2))]) if b.chance(0.5) else b.node("Mul", [centred, centred])
+    square = (
+        b.node("Pow", [centred, b.constant(np.float32(2))])
+        if b.chance(0.5)
+        else b.node("Mul", [centred, centred])
+    )
     variance = folds.reduce(b, "ReduceMean", square, axes, 1)
     y = b.node("Div", [centred, b.node("Sqrt", [b.node("Add", [variance, b.constant(np.float32(1e-2))])])])
     scale, shift = (b.constant(b.numbers(x.shape[-1:])) for _ in range(2))
     return b.node("Add", [b.node("Mul", [y, scale]), shift])
 
 
-@motif
+@motif()
 def decomposed_softmax(b):
     x = hidden(b)
     axis = b.pick(list(x.axes))
@@ -181,19 +197,19 @@ def decomposed_softmax(b):
     return b.node("Div", [e, folds.reduce(b, "ReduceSum", e, [axis], 1)])
 
 
-@motif
+@motif()
 def decomposed_attention(b):
     """softmax(q k / sqrt(d) + mask) v of projections of one tensor."""
     x = hidden(b, 3)
     heads, width = b.pick([1, 2]), b.integer(1, 4)
-    split = [*x.shape[: x.first], *x.shape[x.first:-1], heads, width]
+    split = [*x.shape[: x.first], *x.shape[x.first : -1], heads, width]
     q, k, v = (b.reshaped(products.matmul(b, x, heads * width), split) for _ in range(3))
     n = q.rank
     lead = list(range(n - 3))
     q = b.node("Transpose", [q], perm=[*lead, n - 2, n - 3, n - 1])
     k = b.node("Transpose", [k], perm=[*lead, n - 2, n - 1, n - 3])
     v = b.node("Transpose", [v], perm=[*lead, n - 2, n - 3, n - 1])
-    scores = b.node("Mul", [b.node("MatMul", [q, k]), b.constant(np.float32(width ** -0.5))])
+    scores = b.node("Mul", [b.node("MatMul", [q, k]), b.constant(np.float32(width**-0.5))])
     if b.chance(0.5):
         scores = b.node("Add", [scores, b.constant(b.numbers(scores.shape[-2:]))])
     weights = b.node("Softmax", [scores], axis=-1 if b.opset >= 13 else n - 1)
@@ -204,12 +220,12 @@ def decomposed_attention(b):
     return y
 
 
-@motif
+@motif()
 def decomposed_activation(b):
     x = hidden(b)
     which = b.integer(0, 2)
     if which == 0 and b.opset >= 9:
-        inner = b.node("Erf", [b.node("Div", [x, b.constant(np.float32(2 ** 0.5))])])
+        inner = b.node("Erf", [b.node("Div", [x, b.constant(np.float32(2**0.5))])])
         inner = b.node("Add", [inner, b.constant(np.float32(1))])
         return b.node("Mul", [b.node("Mul", [x, inner]), b.constant(np.float32(0.5))])
     if which == 1:
@@ -217,14 +233,16 @@ def decomposed_activation(b):
     return b.node("Mul", [x, b.node("HardSigmoid", [x])])
 
 
-@motif
+@motif()
 def pad_before_window(b):
     x = hidden(b, b.pick([3, 4]))
     x = movement.pad(b, "Pad", x)
-    return b.pick([lambda: windows.conv(b, x), lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool"]), x)])()
+    return b.pick(
+        [lambda: windows.conv(b, x), lambda: windows.pool(b, b.pick(["MaxPool", "AveragePool"]), x)]
+    )()
 
 
-@motif
+@motif()
 def product_between_views(b):
     """A transposed or reshaped tensor is read by a product, whose result is moved again."""
     x = b.some(lambda v: len(v.axes) >= 1 and v.rank >= 2)
@@ -237,13 +255,17 @@ def product_between_views(b):
     return b.pick([movement.transpose, movement.reshape])(b, "Transpose", y)
 
 
-@motif
+@motif(2)
 def integers_known_at_run_time(b):
     """A few operators on int32 or int64."""
     dtype = b.pick([np.int32, np.int64])
     x = b.input(b.shape(b.integer(1, 3)), dtype)
     for _ in range(b.integer(1, 3)):
-        operator = b.pick(["Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign"] + (["Mod"] if b.opset >= 10 else []) + (["Max", "Min"] if b.opset >= 12 else []))
+        operator = b.pick(
+            ["Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign"]
+            + (["Mod"] if b.opset >= 10 else [])
+            + (["Max", "Min"] if b.opset >= 12 else [])
+        )
         if operator == "Sign" and b.opset < 9:
             operator = "Abs"
         if operator in ("Neg", "Abs", "Sign"):

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-from conformance.builder import NotPossible
+from conformance.builder import NotPossible, Value
 from conformance.families.registry import step
 
 
@@ -21,8 +21,8 @@ def transpose(b, operator, x=None):
 @step("Reshape")
 def reshape(b, operator, x=None):
     x = x or b.some(lambda v: len(v.axes) >= 1, dtype=any_type(b))
-    inner = b.factors(int(np.prod(x.shape[x.first:])), b.integer(1, 4))
-    return b.reshaped(x, [*x.shape[:x.first], *inner])
+    inner = b.factors(int(np.prod(x.shape[x.first :])), b.integer(1, 4))
+    return b.reshaped(x, [*x.shape[: x.first], *inner])
 
 
 @step("Flatten")
@@ -76,12 +76,18 @@ def slice_(b, operator, x=None):
 def concat(b, operator):
     x = b.some(lambda v: len(v.axes) >= 1, dtype=any_type(b))
     axis = b.pick(list(x.axes))
-    alike = [v for v in b.values if v.dtype == x.dtype and v.rank == x.rank and v.batched == x.batched
-             and all(a == c for i, (a, c) in enumerate(zip(v.shape, x.shape, strict=True)) if i != axis)]
+    alike = [
+        v
+        for v in b.values
+        if v.dtype == x.dtype
+        and v.rank == x.rank
+        and v.batched == x.batched
+        and all(a == c for i, (a, c) in enumerate(zip(v.shape, x.shape, strict=True)) if i != axis)
+    ]
     parts = [x, *(b.pick(alike) for _ in range(b.integer(0, 2)))]
     if b.chance(0.4):
         shape = [b.extent() if place == axis else extent for place, extent in enumerate(x.shape)]
-        parts.append(b.input(shape[x.first:], x.dtype))
+        parts.append(b.input(shape[x.first :], x.dtype))
     elif not x.batched and b.chance(0.4):
         parts.append(b.constant(b.numbers(x.shape, x.dtype)))
     order = b.rng.permutation(len(parts))
@@ -90,7 +96,11 @@ def concat(b, operator):
 
 @step("Split")
 def split(b, operator):
-    x = b.some(lambda v: any(v.shape[axis] >= 2 for axis in v.axes), shape=[4, 6], dtype=b.pick([np.float32, np.float32, np.int64]))
+    x = b.some(
+        lambda v: any(v.shape[axis] >= 2 for axis in v.axes),
+        shape=[4, 6],
+        dtype=b.pick([np.float32, np.float32, np.int64]),
+    )
     axis = b.pick([axis for axis in x.axes if x.shape[axis] >= 2])
     extent = x.shape[axis]
     first = b.integer(1, extent - 1)
@@ -99,14 +109,22 @@ def split(b, operator):
         return b.node(operator, [x], outputs=2, axis=axis, split=sizes)[0]
     if b.opset >= 18 and b.chance(0.3):
         return b.node(operator, [x], outputs=2, axis=b.either_sign(axis, x.rank), num_outputs=2)[1]
-    return b.node(operator, [x, b.constant(np.array(sizes, np.int64))], outputs=2, axis=b.either_sign(axis, x.rank))[0]
+    return b.node(
+        operator, [x, b.constant(np.array(sizes, np.int64))], outputs=2, axis=b.either_sign(axis, x.rank)
+    )[0]
 
 
 @step("Expand", since=8)
 def expand(b, operator):
     x = b.some(lambda v: len(v.axes) >= 1)
-    target = [b.integer(2, 4) if extent == 1 and axis >= x.first and b.chance(0.6) else 1 if b.chance(0.4) else extent
-              for axis, extent in enumerate(x.shape)]
+    target = [
+        b.integer(2, 4)
+        if extent == 1 and axis >= x.first and b.chance(0.6)
+        else 1
+        if b.chance(0.4)
+        else extent
+        for axis, extent in enumerate(x.shape)
+    ]
     if x.batched:
         target[0] = 1
     elif b.chance(0.3):
@@ -133,7 +151,9 @@ def pad(b, operator, x=None):
     if b.opset < 11:
         if mode == "wrap":
             mode = "constant"
-        return b.node(operator, [x], mode=mode, pads=[*begin, *end], **({"value": value} if mode == "constant" else {}))
+        return b.node(
+            operator, [x], mode=mode, pads=[*begin, *end], **({"value": value} if mode == "constant" else {})
+        )
     fill = b.constant(np.float32(value)) if mode == "constant" and b.chance(0.7) else None
     return b.node(operator, [x, b.constant(np.array([*begin, *end], np.int64)), fill], mode=mode)
 
@@ -172,18 +192,30 @@ def dropout(b, operator):
 
 def use(b, made):
     """Adds what was made of constants to something."""
-    x = b.some(lambda v: v.rank >= 1 and v.dtype == made.dtype and (made.array.size == 1 or v.shape[-made.rank:] == made.shape and v.rank - made.rank >= v.first),
-               shape=made.shape or [3], dtype=made.dtype)
+    x = b.some(
+        lambda v: (
+            v.rank >= 1
+            and v.dtype == made.dtype
+            and (
+                made.array.size == 1 or v.shape[-made.rank :] == made.shape and v.rank - made.rank >= v.first
+            )
+        ),
+        shape=made.shape or [3],
+        dtype=made.dtype,
+    )
     return b.node("Add", [x, made], exact=False)
 
 
 @step("Constant")
 def constant(b, operator):
     x = b.some(lambda v: len(v.axes) >= 1)
-    array = b.numbers(x.shape[x.rank - 1:])
+    array = b.numbers(x.shape[x.rank - 1 :])
     name = b.fresh("c")
-    b.nodes.append(helper.make_node("Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name)))
-    from conformance.builder import Value
+    b.nodes.append(
+        helper.make_node(
+            "Constant", [], [name], name=f"Constant_{name}", value=numpy_helper.from_array(array, name)
+        )
+    )
     return b.node("Mul", [x, Value(name, array, constant=True)])
 
 
@@ -191,14 +223,16 @@ def constant(b, operator):
 def constant_of_shape(b, operator):
     x = b.some(lambda v: len(v.axes) >= 1)
     value = numpy_helper.from_array(np.array([1.5], np.float32))
-    made = b.node(operator, [b.constant(np.array(x.shape[x.rank - 1:], np.int64))], value=value)
+    made = b.node(operator, [b.constant(np.array(x.shape[x.rank - 1 :], np.int64))], value=value)
     return b.node("Add", [x, made])
 
 
 @step("Range", since=11)
 def range_(b, operator):
     x = b.some(lambda v: len(v.axes) >= 1)
-    made = b.node(operator, [b.constant(np.float32(0)), b.constant(np.float32(x.shape[-1])), b.constant(np.float32(1))])
+    made = b.node(
+        operator, [b.constant(np.float32(0)), b.constant(np.float32(x.shape[-1])), b.constant(np.float32(1))]
+    )
     return b.node("Mul", [x, made])
 
 
@@ -209,27 +243,18 @@ def shape(b, operator):
     if operator == "Size":
         if x.batched:
             raise NotPossible("a number of samples")
-        number = b.node("Size", [x])
-        b.values.remove(number)
-        return b.node("Div", [x, b.node("Cast", [forget(number)], to=1)])
-    whole = forget(b.node("Shape", [x]))
-    b.values.remove(whole)
-    first = b.node("Slice" , [whole, b.constant(np.array([0])), b.constant(np.array([1]))]) if b.opset >= 10 else None
-    if first is None:
+        return b.node("Div", [x, b.node("Cast", [forget(b, b.node("Size", [x]))], to=1)])
+    whole = forget(b, b.node("Shape", [x]))
+    if b.opset < 10:
         raise NotPossible("Slice has attributes")
-    forget(first)
-    if first in b.values:
-        b.values.remove(first)
-    target = b.node("Concat", [first, b.constant(np.array([-1]))], axis=0)
-    forget(target)
-    if target in b.values:
-        b.values.remove(target)
+    first = forget(b, b.node("Slice", [whole, b.constant(np.array([0])), b.constant(np.array([1]))]))
+    target = forget(b, b.node("Concat", [first, b.constant(np.array([-1]))], axis=0))
     y = b.node("Reshape", [x, target])
     y.batched = x.batched
     return y
 
 
-def forget(value):
+def forget(b, value):
     """A shape is known when the model is compiled, and has no batch axis."""
     value.batched = False
-    return value
+    return b.hide(value)

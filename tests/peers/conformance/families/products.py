@@ -31,11 +31,18 @@ def matmul_constant_first(b, operator):
 def matmul_of_two(b, operator):
     """Both sides are computed."""
     x = b.some(lambda v: len(v.axes) >= 2)
-    others = [v for v in b.values if v.is_float and len(v.axes) >= 2 and v.rank == x.rank and v.shape[-2] == x.shape[-1]
-              and all(a == c or 1 in (a, c) for a, c in zip(v.shape[:-2], x.shape[:-2], strict=True))]
+    others = [
+        v
+        for v in b.values
+        if v.is_float
+        and len(v.axes) >= 2
+        and v.rank == x.rank
+        and v.shape[-2] == x.shape[-1]
+        and all(a == c or 1 in (a, c) for a, c in zip(v.shape[:-2], x.shape[:-2], strict=True))
+    ]
     if others and b.chance(0.6):
         return b.node(operator, [x, b.pick(others)])
-    shape = [*x.shape[x.first:-2], x.shape[-1], b.extent()]
+    shape = [*x.shape[x.first : -2], x.shape[-1], b.extent()]
     if b.chance(0.3):
         y = b.node("Transpose", [x], perm=[*range(x.rank - 2), x.rank - 1, x.rank - 2])
     else:
@@ -72,10 +79,26 @@ def any_gemm(b, operator):
 @step("Einsum", since=12)
 def einsum(b, operator):
     if b.rows is None:
-        equation, (left, right) = b.pick([("ij,jk->ik", (2, 2)), ("ij,kj->ik", (2, 2)), ("bij,bjk->bik", (3, 3)),
-                                          ("bhid,bhjd->bhij", (4, 4)), ("ij,ij->i", (2, 2)), ("i,j->ij", (1, 1)), ("ij,ij->ij", (2, 2))])
+        equation, (left, right) = b.pick(
+            [
+                ("ij,jk->ik", (2, 2)),
+                ("ij,kj->ik", (2, 2)),
+                ("bij,bjk->bik", (3, 3)),
+                ("bhid,bhjd->bhij", (4, 4)),
+                ("ij,ij->i", (2, 2)),
+                ("i,j->ij", (1, 1)),
+                ("ij,ij->ij", (2, 2)),
+            ]
+        )
     else:
-        equation, (left, right) = b.pick([("bij,bjk->bik", (3, 3)), ("bhid,bhjd->bhij", (4, 4)), ("bi,bi->b", (2, 2)), ("bij,bj->bi", (3, 2))])
+        equation, (left, right) = b.pick(
+            [
+                ("bij,bjk->bik", (3, 3)),
+                ("bhid,bhjd->bhij", (4, 4)),
+                ("bi,bi->b", (2, 2)),
+                ("bij,bj->bi", (3, 2)),
+            ]
+        )
     x = b.ranked(left)
     letters, others = equation.split("->")[0].split(",")
     extents = dict(zip(letters, x.shape, strict=True))
@@ -95,7 +118,13 @@ def einsum_with_constant(b, operator):
 
 @step("Attention", since=23)
 def attention(b, operator):
-    heads, d, v, length, past = b.integer(1, 3), b.integer(1, 6), b.integer(1, 6), b.integer(1, 5), b.integer(1, 6)
+    heads, d, v, length, past = (
+        b.integer(1, 3),
+        b.integer(1, 6),
+        b.integer(1, 6),
+        b.integer(1, 5),
+        b.integer(1, 6),
+    )
     attributes = {}
     if b.chance(0.3):
         attributes["is_causal"] = 1
@@ -106,9 +135,17 @@ def attention(b, operator):
     batch = [] if b.rows is not None else [b.integer(1, 2)]
     groups = b.pick([1, 1, heads])
     if b.chance(0.5):
-        shapes = [[*batch, heads, length, d], [*batch, heads // groups, past, d], [*batch, heads // groups, past, v]]
+        shapes = [
+            [*batch, heads, length, d],
+            [*batch, heads // groups, past, d],
+            [*batch, heads // groups, past, v],
+        ]
     else:
-        shapes = [[*batch, length, heads * d], [*batch, past, heads // groups * d], [*batch, past, heads // groups * v]]
+        shapes = [
+            [*batch, length, heads * d],
+            [*batch, past, heads // groups * d],
+            [*batch, past, heads // groups * v],
+        ]
         attributes |= {"q_num_heads": heads, "kv_num_heads": heads // groups}
     operands = [b.input(shape) for shape in shapes]
     if b.chance(0.5):
@@ -137,7 +174,7 @@ def recurrent(b, operator):
         if b.opset >= 14 and b.chance(0.4):
             attributes["layout"] = 1
         else:
-            x = b.node("Transpose", [x], perm=[1, 0, 2])
+            x = b.hide(b.node("Transpose", [x], perm=[1, 0, 2]))
     else:
         x = b.ranked(3)
         steps, rows, size = x.shape
@@ -156,7 +193,9 @@ def recurrent(b, operator):
     if operator == "GRU" and b.chance(0.5):
         attributes["linear_before_reset"] = 1
     if b.chance(0.2):
-        attributes["activations"] = [b.pick(FUNCTIONS) for _ in range({"RNN": 1, "GRU": 2, "LSTM": 3}[operator] * ways)]
+        attributes["activations"] = [
+            b.pick(FUNCTIONS) for _ in range({"RNN": 1, "GRU": 2, "LSTM": 3}[operator] * ways)
+        ]
     operands = [x, weights, recurrence, bias, None, initial]
     results = 2
     if operator == "LSTM":
@@ -167,11 +206,10 @@ def recurrent(b, operator):
     if b.rows is not None:
         # Where the batch is no longer first, only what brings it back may read the results.
         for value in found:
-            b.values.remove(value)
-        layout = attributes.get("layout", 0)
-        whole = whole if layout else b.node("Transpose", [whole], perm=[2, 0, 1, 3])
-        if layout and whole not in b.values:
-            b.values.append(whole)
+            if not attributes.get("layout"):
+                b.hide(value)
+        if not attributes.get("layout"):
+            whole = b.node("Transpose", [whole], perm=[2, 0, 1, 3])
     elif b.chance(0.5) and ways == 1:
         axes, attributes = b.axes_input([1], 13)
         whole = b.node("Squeeze", [whole, *axes], **attributes)

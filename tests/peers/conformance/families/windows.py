@@ -35,8 +35,11 @@ def padding(b, begin, end, kernel, extents, strides):
     if b.chance(0.75):
         return {"pads": [*begin, *end]}
     word = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+    if any(k < s for k, s in zip(kernel, strides, strict=True)):
+        # The padding would be negative: onnxruntime refuses it, clamps it or shifts the window, by operator.
+        word = "VALID"
     if word == "VALID" and any(k > e for k, e in zip(kernel, extents, strict=True)):
-        word = "SAME_UPPER"
+        return {"pads": [*begin, *end]}
     return {"auto_pad": word}
 
 
@@ -105,26 +108,49 @@ def conv_transpose(b, operator, x=None, same=False):
             if begin[axis] + end[axis] >= whole:
                 begin[axis] = end[axis] = 0
         if b.chance(0.3):
-            attributes["output_padding"] = [b.integer(0, max(s, d) - 1) for s, d in zip(strides, dilations, strict=True)]
+            attributes["output_padding"] = [
+                b.integer(0, max(s, d) - 1) for s, d in zip(strides, dilations, strict=True)
+            ]
         if b.chance(0.1):
-            attributes["auto_pad"] = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
-    weights = b.constant(b.numbers([inputs, per_group, *size]) * np.float32(1 / np.sqrt(np.prod(size) * max(1, inputs // groups))))
+            # Of a window shorter than its stride, ONNX's text and onnxruntime make different lengths.
+            short = any(d * (k - 1) + 1 < s for k, s, d in zip(size, strides, dilations, strict=True))
+            attributes["auto_pad"] = "VALID" if short else b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+    weights = b.constant(
+        b.numbers([inputs, per_group, *size])
+        * np.float32(1 / np.sqrt(np.prod(size) * max(1, inputs // groups)))
+    )
     bias = b.constant(b.numbers([groups * per_group])) if b.chance(0.4) else None
     if "auto_pad" not in attributes:
         if b.chance(0.1) and not same and "output_padding" not in attributes:
-            attributes["output_shape"] = [s * (e - 1) + d * (k - 1) + 1 + b.integer(-1, 0) if e > 1 or k > 1 else s * (e - 1) + 1
-                                          for s, e, d, k in zip(strides, extents, dilations, size, strict=True)]
+            attributes["output_shape"] = [
+                s * (e - 1) + d * (k - 1) + 1 + b.integer(-1, 0) if e > 1 or k > 1 else s * (e - 1) + 1
+                for s, e, d, k in zip(strides, extents, dilations, size, strict=True)
+            ]
         else:
             attributes["pads"] = [*begin, *end]
-    return b.node("ConvTranspose", [x, weights, bias], kernel_shape=size, strides=strides, dilations=dilations, group=groups,
-                  **attributes)
+    return b.node(
+        "ConvTranspose",
+        [x, weights, bias],
+        kernel_shape=size,
+        strides=strides,
+        dilations=dilations,
+        group=groups,
+        **attributes,
+    )
 
 
 @step("MaxPool", "AveragePool", "LpPool")
 def pool(b, operator, x=None, same=False):
     x = x or spatial(b)
     extents = x.shape[2:]
-    dilate = operator == "MaxPool" and b.opset >= 10 or operator == "AveragePool" and b.opset >= 19 or operator == "LpPool" and b.opset >= 18
+    dilate = (
+        operator == "MaxPool"
+        and b.opset >= 10
+        or operator == "AveragePool"
+        and b.opset >= 19
+        or operator == "LpPool"
+        and b.opset >= 18
+    )
     size, strides, dilations, begin, end = window(b, extents, dilate)
     attributes = {}
     if same:
@@ -132,7 +158,11 @@ def pool(b, operator, x=None, same=False):
         begin = end = [1] * len(size)
         attributes["pads"] = [*begin, *end]
     else:
-        attributes = padding(b, begin, end, size, extents, strides) if all(d == 1 for d in dilations) else {"pads": [*begin, *end]}
+        attributes = (
+            padding(b, begin, end, size, extents, strides)
+            if all(d == 1 for d in dilations)
+            else {"pads": [*begin, *end]}
+        )
         ceil = {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}[operator]
         if b.chance(0.3) and b.opset >= ceil and "pads" in attributes:
             attributes["ceil_mode"] = 1
@@ -153,9 +183,23 @@ def global_pool(b, operator):
     return b.node(operator, [spatial(b)], **attributes)
 
 
-COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize", "half_pixel_symmetric"]
+COORDINATES = [
+    "half_pixel",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+    "half_pixel_symmetric",
+]
 NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 RATIOS = [1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 4 / 3, 1.5, 5 / 3, 2.0, 2.5, 3.0, 0.3]
+
+
+def ratio(b, extent):
+    """A scale: what an exporter computes from a wanted length, a usual one, or any."""
+    if b.chance(0.4):
+        return b.integer(1, 3 * extent) / extent
+    return b.pick(RATIOS) if b.chance(0.7) else float(b.rng.uniform(0.3, 3))
 
 
 @step("Resize", since=11)
@@ -177,15 +221,20 @@ def resize(b, operator):
     elif b.opset < 13:
         region = b.constant(np.array([], np.float32))
     if b.chance(0.6):
-        scales = [1.0, 1.0, *(b.pick(RATIOS) if b.chance(0.7) else float(b.rng.uniform(0.3, 3)) for _ in x.shape[2:])]
+        scales = [1.0, 1.0, *(ratio(b, extent) for extent in x.shape[2:])]
         if any(np.floor(np.float32(s) * e) < 1 for s, e in zip(scales, x.shape, strict=True)):
             raise NotPossible("an axis would vanish")
+        if coordinates == "align_corners" and any((s * e) % 1 for s, e in zip(scales, x.shape, strict=True)):
+            # The new length is a fraction in ONNX's reference, and a whole number in onnxruntime and the frameworks.
+            raise NotPossible("ONNX and onnxruntime disagree")
         return b.node(operator, [x, region, b.constant(np.array(scales, np.float32))], **attributes)
     if b.rows is not None:
         if b.opset < 18:
             raise NotPossible("sizes would fix the batch")
         sizes = [max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:]]
         attributes["axes"] = list(range(2, x.rank))
+        if region is not None:
+            region = b.constant(np.array([*starts[2:], *ends[2:]], np.float32))
     else:
         sizes = [*x.shape[:2], *(max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:])]
     empty = b.constant(np.array([], np.float32)) if b.opset < 13 else None
@@ -203,4 +252,9 @@ def upsample(b, operator):
 @step("Upsample", until=8)
 def upsample_by_attribute(b, operator):
     x = b.ranked(4)
-    return b.node(operator, [x], mode=b.pick(["nearest", "linear"]), scales=[1.0, 1.0, b.pick([1.0, 2.0]), b.pick([1.0, 2.0, 3.0])])
+    return b.node(
+        operator,
+        [x],
+        mode=b.pick(["nearest", "linear"]),
+        scales=[1.0, 1.0, b.pick([1.0, 2.0]), b.pick([1.0, 2.0, 3.0])],
+    )

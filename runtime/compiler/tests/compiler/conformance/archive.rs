@@ -69,11 +69,11 @@ impl Case {
             let array = array.ok_or_else(|| format!("the array {name} is missing"))?;
             let tensor = read(array).map_err(|error| format!("{name}: {error}"))?;
             match name.split_once('/') {
-                Some(("input", name)) => drop(self.inputs.insert(name.to_string(), tensor)),
-                Some(("constant", name)) => drop(self.constants.insert(name.to_string(), tensor)),
-                Some(("output", name)) => drop(self.outputs.insert(name.to_string(), tensor)),
+                Some(("input", key)) => _ = self.inputs.insert(key.to_string(), tensor),
+                Some(("constant", key)) => _ = self.constants.insert(key.to_string(), tensor),
+                Some(("output", key)) => _ = self.outputs.insert(key.to_string(), tensor),
                 Some(("tolerance", key)) => {
-                    drop(self.tolerances.insert(key.to_string(), number(&name, &tensor)?))
+                    _ = self.tolerances.insert(key.to_string(), number(&name, &tensor)?);
                 }
                 None if name == "rtol" => self.each.get_or_insert_default().0 = number(&name, &tensor)?,
                 None if name == "atol" => self.each.get_or_insert_default().1 = number(&name, &tensor)?,

@@ -12,4 +12,4 @@ mod compare;
 mod judge;
 
 pub use archive::Case;
-pub use judge::{Outcome, Verdict, engine, judge};
+pub use judge::{Verdict, engine, judge};
