@@ -45,12 +45,7 @@ impl Toolchain {
 /// Builds a guest in Rust, in a folder of the repository, as its README says: for [`WASM_TARGET`] and in release,
 /// into `target/<output>`. `flags` replace those of the guest's own configuration. Returns the folder with the
 /// modules, or nothing where the target is missing.
-pub fn build_guest(
-    folder: &str,
-    arguments: &[&str],
-    output: &str,
-    flags: Option<&str>,
-) -> Option<PathBuf> {
+pub fn build_guest(folder: &str, arguments: &[&str], output: &str, flags: Option<&str>) -> Option<PathBuf> {
     let (folder, target) = (root().join(folder), root().join("target").join(output));
     if !has_wasm_target(&folder, Toolchain::OfThisTest) {
         return None;

@@ -15,8 +15,7 @@ pub fn build(name: &str) -> Option<String> {
 
 /// Likewise, a package of the workspace in `examples/<name>`.
 pub fn build_package(name: &str, package: &str) -> Option<String> {
-    let modules =
-        toolchain::build_guest(&format!("examples/{name}"), &["-p", package], "guests", None)?;
+    let modules = toolchain::build_guest(&format!("examples/{name}"), &["-p", package], "guests", None)?;
     Some(modules.join(format!("{}.wasm", package.replace('-', "_"))).display().to_string())
 }
 
