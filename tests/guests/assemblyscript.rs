@@ -33,7 +33,9 @@ fn compiler(folder: &Path) -> Result<PathBuf, String> {
             let arguments = ["ci", "--no-fund", "--no-audit"];
             let output = Command::new("npm").current_dir(folder).args(arguments).output();
             let missing = |why: &str| format!("AssemblyScript is missing and cannot be installed: {why}");
-            let output = output.map_err(|error| missing(&format!("npm does not run: {error}")))?;
+            let output = output.map_err(|error| {
+                missing(&format!("npm does not run ({error}); run `apt-get install npm`"))
+            })?;
             let said = String::from_utf8_lossy(&output.stderr);
             if !output.status.success() {
                 return Err(missing(&format!("`npm ci` in {} failed: {}", folder.display(), said.trim())));
