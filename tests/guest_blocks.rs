@@ -4,9 +4,6 @@
 //! sandbox that devices use, and it is a module of this test, called as plain Rust.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
-use std::process::Command;
-
 use dunlin_abi::Simd;
 use dunlin_core::VerifiedArtifact;
 use dunlin_guest::rt::Plain;
@@ -16,26 +13,16 @@ use dunlin_sandbox::{Admission, Engine, EngineConfig, Instance, admit, inspect};
 #[path = "../guest-sdk/blocks/examples/every_block.rs"]
 mod every_block;
 
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests, each of which uses a part of it")]
+mod toolchain;
+
 use every_block::{EveryBlock, Inputs, Outputs};
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
-
-/// Builds the guest with these flags, in a folder of their own.
-fn build(flags: &str, folder: &str) -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = root.join("target").join(folder);
-    let build = Command::new(env!("CARGO"))
-        .current_dir(&root)
-        .args(["build", "--locked", "--release", "--target", WASM_TARGET, "--target-dir"])
-        .arg(&target)
-        .args(["-p", "dunlin-blocks", "--example", "every_block"])
-        .env("RUSTFLAGS", flags)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .expect("cargo runs, as it runs this test");
-    let errors = String::from_utf8_lossy(&build.stderr);
-    assert!(build.status.success(), "the guest does not build:\n{errors}");
-    std::fs::read(target.join(WASM_TARGET).join("release/examples/every_block.wasm")).unwrap()
+/// Builds the guest with these flags, in a folder of their own; nothing where the target is missing.
+fn build(flags: &str, output: &str) -> Option<Vec<u8>> {
+    let arguments = ["-p", "dunlin-blocks", "--example", "every_block"];
+    let modules = toolchain::build_guest(".", &arguments, output, Some(flags))?;
+    Some(std::fs::read(modules.join("examples/every_block.wasm")).unwrap())
 }
 
 /// Numbers from a seed (SplitMix64).
@@ -155,7 +142,7 @@ fn every_block_gives_the_same_bits_natively_and_in_wasm_with_and_without_simd() 
     for (flags, folder, simd) in
         [("", "guests-scalar", Simd::None), ("-Ctarget-feature=+simd128", "guests-simd", Simd::Deterministic)]
     {
-        let module = build(flags, folder);
+        let Some(module) = build(flags, folder) else { return };
         let card = inspect(&module).unwrap().card;
         assert_eq!(card.simd, simd);
         let admitted = admit(VerifiedArtifact::trust_local(module), &Admission::default()).unwrap();

@@ -1,38 +1,22 @@
 //! Guests of `examples/`, built as their READMEs say, and what they must answer.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use dunlin_fleet::tensor::{Tensor, read_npz};
 
+use crate::toolchain;
 use crate::world::{ok, repository};
 
-/// Builds the guest in `examples/<name>` for wasm32 and in release, and gives the path of its module.
-pub fn build(name: &str) -> String {
+/// Builds the guest in `examples/<name>` for wasm32 and in release, and gives the path of its module; nothing where
+/// the target is missing.
+pub fn build(name: &str) -> Option<String> {
     build_package(name, name)
 }
 
 /// Likewise, a package of the workspace in `examples/<name>`.
-pub fn build_package(name: &str, package: &str) -> String {
-    let target = repository().join("target/guests");
-    let build = Command::new(env!("CARGO"))
-        .current_dir(repository().join("examples").join(name))
-        .args(["build", "--locked", "--release", "--target", "wasm32-unknown-unknown", "-p", package])
-        .arg("--target-dir")
-        .arg(&target)
-        // Flags for the host would replace those of the guest's own configuration.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&build.stderr);
-    assert!(
-        !errors.contains("may not be installed"),
-        "run `rustup target add wasm32-unknown-unknown`\n{errors}"
-    );
-    assert!(build.status.success(), "{errors}");
-    let module = format!("{}.wasm", package.replace('-', "_"));
-    target.join("wasm32-unknown-unknown/release").join(module).display().to_string()
+pub fn build_package(name: &str, package: &str) -> Option<String> {
+    let modules = toolchain::build_guest(&format!("examples/{name}"), &["-p", package], "guests", None)?;
+    Some(modules.join(format!("{}.wasm", package.replace('-', "_"))).display().to_string())
 }
 
 /// The arrays of a file in `examples/<name>`.

@@ -31,5 +31,8 @@ mod precompiled;
 mod registry;
 mod resume;
 mod threshold;
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part of it")]
+#[path = "../toolchain.rs"]
+mod toolchain;
 mod vibration;
 mod world;

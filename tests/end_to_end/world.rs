@@ -1,9 +1,10 @@
 //! A world for one test: a temporary folder, a broker, a fleet and its agents.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -93,9 +94,20 @@ impl Drop for Process {
     }
 }
 
-/// A free port on loopback, for a process that cannot choose one itself.
+/// A port on loopback for a process that cannot choose one itself. It stays free while that process is away: it is
+/// below those that Linux gives to connections and to listeners at port 0, and the UDP port of the same number,
+/// which nothing here uses, reserves it among the processes of tests.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let mut reserved = RESERVED.lock().unwrap();
+    for port in 20_000..32_768 {
+        let Ok(reservation) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        reserved.push(reservation);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from 20000 to 32767 is free on loopback");
 }
 
 /// Tries until it gives something, or fails the test with what was awaited.

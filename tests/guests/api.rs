@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::sandbox::root;
+use crate::toolchain::root;
 
 #[test]
 fn the_listing_of_the_sdk_is_true() {

@@ -1,12 +1,13 @@
 //! `examples/assemblyscript-tank`: a language without an SDK, built as its README says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use dunlin_sandbox::CallError;
 
-use crate::sandbox::{demanded, read, root, start, write};
+use crate::sandbox::{read, start, write};
+use crate::toolchain;
 
 fn run(folder: &Path, program: &Path, arguments: &[&str]) {
     let output = Command::new(program).current_dir(folder).args(arguments).output().unwrap();
@@ -14,26 +15,56 @@ fn run(folder: &Path, program: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}:\n{out}\n{err}");
 }
 
-/// The module with this card; nothing where AssemblyScript is not installed.
-fn with_card(change: impl Fn(String) -> String) -> Option<Vec<u8>> {
-    static BARE: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
-    let folder = root().join("examples/assemblyscript-tank").canonicalize().unwrap();
-    let build = || {
-        let compiler = folder.join("node_modules/.bin/asc");
-        let there = compiler.exists();
-        if !demanded(there, "AssemblyScript", "npm ci --prefix examples/assemblyscript-tank") {
-            return None;
+/// The compiler of AssemblyScript, of the version that the example names; npm installs it where it is missing.
+fn compiler(folder: &Path) -> Result<PathBuf, String> {
+    let version = |package: &str, pointer: &str| -> Option<String> {
+        let package = std::fs::read(folder.join(package)).ok()?;
+        let package: serde_json::Value = serde_json::from_slice(&package).ok()?;
+        Some(package.pointer(pointer)?.as_str()?.to_string())
+    };
+    let wanted = version("package.json", "/devDependencies/assemblyscript").unwrap();
+    let compiler = folder.join("node_modules/.bin/asc");
+    let is_there = || {
+        let found = version("node_modules/assemblyscript/package.json", "/version");
+        found.as_ref() == Some(&wanted) && compiler.exists()
+    };
+    toolchain::locked(folder, || {
+        if !is_there() {
+            let arguments = ["ci", "--no-fund", "--no-audit"];
+            let output = Command::new("npm").current_dir(folder).args(arguments).output();
+            let missing = |why: &str| format!("AssemblyScript is missing and cannot be installed: {why}");
+            let output = output.map_err(|error| {
+                missing(&format!("npm does not run ({error}); run `apt-get install npm`"))
+            })?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            if !output.status.success() {
+                return Err(missing(&format!("`npm ci` in {} failed: {}", folder.display(), said.trim())));
+            }
+            assert!(is_there(), "`npm ci` installed no AssemblyScript {wanted}:\n{said}");
         }
+        Ok(compiler.clone())
+    })
+}
+
+/// The module with this card; nothing where AssemblyScript is missing.
+fn with_card(change: impl Fn(String) -> String) -> Option<Vec<u8>> {
+    static COMPILER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    static BARE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = toolchain::root().join("examples/assemblyscript-tank");
+    let compiler = COMPILER.get_or_init(|| compiler(&folder));
+    let found = compiler.as_ref().map(|_| ()).map_err(Clone::clone);
+    toolchain::available(toolchain::REQUIRE_TOOLCHAINS, found).then_some(())?;
+    let build = || {
         let output = tempfile::tempdir().unwrap();
         let package = std::fs::read_to_string(folder.join("package.json")).unwrap();
         let package: serde_json::Value = serde_json::from_str(&package).unwrap();
         let script = package["scripts"]["build"].as_str().unwrap().strip_prefix("asc ").unwrap();
         let module = output.path().join("tank.wasm").display().to_string();
         let script = script.replace("build/tank.wasm", &module);
-        run(&folder, &compiler, &script.split(' ').collect::<Vec<_>>());
-        Some(output)
+        run(&folder, compiler.as_ref().unwrap(), &script.split(' ').collect::<Vec<_>>());
+        output
     };
-    let bare = BARE.get_or_init(build).as_ref()?.path();
+    let bare = BARE.get_or_init(build).path();
     let own = tempfile::tempdir().unwrap();
     let card = change(std::fs::read_to_string(folder.join("card.json")).unwrap());
     std::fs::write(own.path().join("card.json"), card).unwrap();

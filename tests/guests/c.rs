@@ -9,7 +9,8 @@ use dunlin_abi::Import;
 use dunlin_sandbox::{CallError, inspect};
 
 use crate::rust::threshold;
-use crate::sandbox::{has, read, root, start, write};
+use crate::sandbox::{read, start, write};
+use crate::toolchain::{has_clang, root};
 
 /// The flags of the header's own comment, behind the file's name and the language.
 const FLAGS: [&str; 11] = [
@@ -28,11 +29,11 @@ const FLAGS: [&str; 11] = [
 
 /// The command in the README, run in the example's folder; nothing where there is no clang.
 fn c_threshold() -> Option<&'static [u8]> {
-    static MODULE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    if !has_clang() {
+        return None;
+    }
     let build = || {
-        if !has("clang", "apt-get install clang lld") || !has("wasm-ld", "apt-get install clang lld") {
-            return None;
-        }
         let folder = root().join("examples/c-threshold");
         let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
         let (_, command) = readme.split_once("```sh\nclang ").expect("the README has the command");
@@ -41,9 +42,9 @@ fn c_threshold() -> Option<&'static [u8]> {
         let module = output.path().join("threshold.wasm");
         let command = command.replace("-o threshold.wasm", &format!("-o {}", module.display()));
         sh(&folder, &format!("clang {command}"));
-        Some(std::fs::read(module).unwrap())
+        std::fs::read(module).unwrap()
     };
-    MODULE.get_or_init(build).as_deref()
+    Some(MODULE.get_or_init(build))
 }
 
 fn sh(folder: &Path, command: &str) {
@@ -53,7 +54,7 @@ fn sh(folder: &Path, command: &str) {
 
 /// Compiles a source with the header.
 fn compile(source: &str, language: &[&str]) -> Option<Vec<u8>> {
-    if !has("clang", "apt-get install clang lld") {
+    if !has_clang() {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -73,8 +74,8 @@ fn compile(source: &str, language: &[&str]) -> Option<Vec<u8>> {
 
 #[test]
 fn the_model_in_c_is_small_and_has_the_card_of_the_one_in_rust() {
-    let Some(module) = c_threshold() else { return };
-    let (c, rust) = (inspect(module).unwrap(), inspect(threshold()).unwrap());
+    let (Some(module), Some(rust)) = (c_threshold(), threshold()) else { return };
+    let (c, rust) = (inspect(module).unwrap(), inspect(&rust).unwrap());
     assert!(module.len() < 4096, "{} bytes", module.len());
     assert_eq!((c.imports.len(), c.memory_min_bytes), (0, 1 << 16));
     let mut card = c.card.clone();
@@ -85,8 +86,8 @@ fn the_model_in_c_is_small_and_has_the_card_of_the_one_in_rust() {
 
 #[test]
 fn the_model_in_c_answers_as_the_one_in_rust_bit_for_bit() {
-    let Some(module) = c_threshold() else { return };
-    let (mut c, mut rust) = (start(module, &[]), start(threshold(), &[]));
+    let (Some(module), Some(rust)) = (c_threshold(), threshold()) else { return };
+    let (mut c, mut rust) = (start(module, &[]), start(&rust, &[]));
     // 160 windows of noise over the whole range, at strengths from silence to beyond all limits.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut noise = || {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::sandbox::{has, root};
+use crate::toolchain::{has_clang, root};
 
 /// A good model, of which each test spoils something.
 const MODEL: &str = r#"
@@ -35,7 +35,7 @@ fn validate(source: &str, flags: &str) -> Option<(i32, String)> {
 
 /// A folder with `model.wasm`, where there is a compiler.
 fn built(source: &str, flags: &str) -> Option<tempfile::TempDir> {
-    if !has("clang", "apt-get install clang lld") {
+    if !has_clang() {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -1,27 +1,23 @@
 //! Guests in Rust, `examples/threshold` and the SDK's `smoother`, and the module in WebAssembly text at the
 //! end of `docs/abi.md`. Expected values are computed by hand.
 
-use std::sync::OnceLock;
-
 use dunlin_abi::{Card, Dim, Import, Simd, State};
 use dunlin_core::VerifiedArtifact;
 use dunlin_sandbox::{Admission, AdmissionError, CallError, Instance, Summary, admit, inspect};
 
-use crate::sandbox::{build, read, root, start, write};
+use crate::sandbox::{build, read, start, write};
+use crate::toolchain::root;
 
-pub fn threshold() -> &'static [u8] {
-    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    MODULE.get_or_init(|| build("examples/threshold", &[], "threshold.wasm"))
+pub fn threshold() -> Option<Vec<u8>> {
+    build("examples/threshold", &[], "threshold.wasm")
 }
 
-fn smoother() -> &'static [u8] {
-    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    MODULE.get_or_init(|| build("guest-sdk", &["--example", "smoother"], "examples/smoother.wasm"))
+fn smoother() -> Option<Vec<u8>> {
+    build("guest-sdk", &["--example", "smoother"], "examples/smoother.wasm")
 }
 
-fn peaks() -> &'static [u8] {
-    static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    MODULE.get_or_init(|| build("guest-sdk", &["--example", "peaks"], "examples/peaks.wasm"))
+fn peaks() -> Option<Vec<u8>> {
+    build("guest-sdk", &["--example", "peaks"], "examples/peaks.wasm")
 }
 
 /// The linker's stack is the one that the card tells, below everything that an overflow could overwrite.
@@ -33,11 +29,12 @@ pub fn has_a_small_stack_that_lies_first(summary: &Summary) {
 
 #[test]
 fn threshold_is_small_needs_nothing_and_says_what_it_is() {
-    let summary = inspect(threshold()).unwrap();
+    let Some(threshold) = threshold() else { return };
+    let summary = inspect(&threshold).unwrap();
     assert_eq!(summary.imports, []);
     assert_eq!(summary.memory_min_bytes, 1 << 16, "one page: the stack of 16 KiB is the linker's");
     has_a_small_stack_that_lies_first(&summary);
-    assert!(threshold().len() < 4096, "{} bytes", threshold().len());
+    assert!(threshold.len() < 4096, "{} bytes", threshold.len());
 
     let card = &summary.card;
     assert_eq!((card.max_batch, card.state, card.simd), (16, State::None, Simd::Deterministic));
@@ -49,7 +46,8 @@ fn threshold_is_small_needs_nothing_and_says_what_it_is() {
 
 #[test]
 fn threshold_computes_what_its_formula_says() {
-    let mut running = start(threshold(), &[]);
+    let Some(threshold) = threshold() else { return };
+    let mut running = start(&threshold, &[]);
     let instance = &mut running.instance;
     let gravity = [9.75; 64];
     let square: [f32; 64] = std::array::from_fn(|i| if i % 2 == 0 { 17.75 } else { 1.75 });
@@ -66,7 +64,8 @@ fn threshold_computes_what_its_formula_says() {
 
 #[test]
 fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
-    let mut running = start(threshold(), &[]);
+    let Some(threshold) = threshold() else { return };
+    let mut running = start(&threshold, &[]);
     let instance = &mut running.instance;
     let mut window = [0.0; 64];
     window[63] = f32::NAN;
@@ -80,11 +79,12 @@ fn threshold_refuses_a_hole_with_its_status_and_goes_on() {
 
 #[test]
 fn smoother_imports_what_it_calls_and_runs_only_where_that_is_granted() {
-    let summary = inspect(smoother()).unwrap();
+    let Some(smoother) = smoother() else { return };
+    let summary = inspect(&smoother).unwrap();
     assert_eq!((&summary.imports[..], summary.memory_min_bytes), (&Import::ALL[..], 1 << 16));
     has_a_small_stack_that_lies_first(&summary);
-    assert!(smoother().len() < 20 * 1024, "{} bytes", smoother().len());
-    let refused = admit(VerifiedArtifact::trust_local(smoother().to_vec()), &Admission::default());
+    assert!(smoother.len() < 20 * 1024, "{} bytes", smoother.len());
+    let refused = admit(VerifiedArtifact::trust_local(smoother), &Admission::default());
     assert_eq!(refused.unwrap_err(), AdmissionError::ImportNotGranted(Import::Log));
 }
 
@@ -98,7 +98,8 @@ fn smooth(instance: &mut Instance, channel: u8, celsius: f32) -> f32 {
 
 #[test]
 fn smoother_remembers_until_it_is_reset() {
-    let mut running = start(smoother(), &Import::ALL);
+    let Some(smoother) = smoother() else { return };
+    let mut running = start(&smoother, &Import::ALL);
     let instance = &mut running.instance;
     assert_eq!(smooth(instance, 0, 16.0), 16.0);
     assert_eq!(smooth(instance, 0, 32.0), 17.0);
@@ -109,7 +110,8 @@ fn smoother_remembers_until_it_is_reset() {
 
 #[test]
 fn smoother_logs_measures_and_reads_the_clock() {
-    let mut running = start(smoother(), &Import::ALL);
+    let Some(smoother) = smoother() else { return };
+    let mut running = start(&smoother, &Import::ALL);
     let instance = &mut running.instance;
     instance.set_clock_ms(1234);
     smooth(instance, 2, 20.0);
@@ -124,7 +126,8 @@ fn smoother_logs_measures_and_reads_the_clock() {
 
 #[test]
 fn a_panic_is_a_trap_whose_message_names_the_line() {
-    let mut running = start(smoother(), &Import::ALL);
+    let Some(smoother) = smoother() else { return };
+    let mut running = start(&smoother, &Import::ALL);
     running.instance.input_mut(0).unwrap()[0] = 4;
     let text = running.instance.infer(1).unwrap_err().to_string();
     assert!(text.contains("the len is 4 but the index is 4"), "{text}");
@@ -135,12 +138,13 @@ fn a_panic_is_a_trap_whose_message_names_the_line() {
 
 #[test]
 fn peaks_are_as_many_as_there_are_and_weighted_by_the_prepared_table() {
-    let summary = inspect(peaks()).unwrap();
+    let Some(peaks) = peaks() else { return };
+    let summary = inspect(&peaks).unwrap();
     assert_eq!(summary.card.outputs[0].shape, [Dim::AtMost(8), Dim::Fixed(2)]);
     assert_eq!((summary.card.stack_bytes, summary.memory_min_bytes), (16_384, 1 << 16));
     has_a_small_stack_that_lies_first(&summary);
-    assert!(peaks().len() < 20 * 1024, "{} bytes", peaks().len());
-    let mut running = start(peaks(), &[]);
+    assert!(peaks.len() < 20 * 1024, "{} bytes", peaks.len());
+    let mut running = start(&peaks, &[]);
     let mut window = [0.0; 32];
     for (call, expected) in [vec![], vec![[16.0, 2.0]], vec![[8.0, 3.0], [16.0, 2.0]]].into_iter().enumerate()
     {

@@ -29,7 +29,7 @@ use dunlin_mqtt::{Link, LinkConfig, Message, TimeFloor};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::api;
+use crate::api::{self, ListenError};
 use crate::config::Config;
 use crate::data::{DataError, Policy};
 use crate::error::AgentError;
@@ -52,6 +52,10 @@ pub(crate) const RELEASED_UNIX_S: u64 = 1_793_491_200;
 
 /// How often health is reported before any deployment says so, in seconds.
 const DEFAULT_REPORT_INTERVAL_S: u32 = 60;
+
+/// How long an address of the local API may be in use at a start. An agent that was killed leaves a worker, which
+/// the kernel kills too; its sockets close when it has exited, which takes time on a busy machine.
+const ADDRESS_GRACE: Duration = Duration::from_secs(5);
 
 /// How long requests that are open at the end may take.
 const API_GRACE: Duration = Duration::from_secs(5);
@@ -84,8 +88,14 @@ async fn start_worker(
     config: &Config,
     program: Program,
 ) -> Result<(Worker, mpsc::UnboundedReceiver<Died>), AgentError> {
-    let tcp = config.api.listen.map(api::listen_tcp).transpose()?;
-    let unix = config.api.socket_file.as_deref().map(api::listen_unix).transpose()?;
+    let tcp = match config.api.listen {
+        Some(address) => Some(listen(|| api::listen_tcp(address)).await?),
+        None => None,
+    };
+    let unix = match config.api.socket_file.as_deref() {
+        Some(path) => Some(listen(|| api::listen_unix(path)).await?),
+        None => None,
+    };
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     let address = address.map_or_else(|| String::from("off"), |address| address.to_string());
     let settings = Settings {
@@ -107,6 +117,26 @@ async fn start_worker(
         "the agent starts"
     );
     Ok(started)
+}
+
+/// Listens at an address, which may be in use for [`ADDRESS_GRACE`]: no other agent has this state, so it is probably
+/// the worker of the one before.
+async fn listen<T>(attempt: impl Fn() -> Result<T, ListenError>) -> Result<T, ListenError> {
+    let mut since = None;
+    loop {
+        match attempt() {
+            Err(error) if error.is_in_use() => match since {
+                None => {
+                    tracing::info!("{error}; waiting up to {} s for it", ADDRESS_GRACE.as_secs());
+                    since = Some(Instant::now());
+                }
+                Some(since) if since.elapsed() >= ADDRESS_GRACE => return Err(error),
+                // An attempt at a path is a connection that nobody accepts: 50 of them fit into any queue.
+                Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            },
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Where events come from.

@@ -193,6 +193,21 @@ async fn a_rotated_root_is_walked_and_heals_what_waited_for_it() {
     assert_eq!(plant.state()["root_version"], 2);
 }
 
+/// What an agent that was killed leaves for a moment: a worker whose sockets are still open.
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_when_a_killed_predecessor_is_gone() {
+    let plant = Plant::new().await;
+    let socket = plant.path("api.sock");
+    let config = plant.config().replace("[api]", &format!("[api]\nsocket_file = \"{}\"", socket.display()));
+    plant.configure(&config);
+    let predecessor = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut agent = plant.start();
+    agent.eventually("the agent waits", |log| log.contains("waiting up to 5 s").then_some(()));
+    drop(predecessor);
+    agent.eventually("the agent starts", |log| log.contains("the agent starts").then_some(()));
+    assert_eq!(agent.terminate(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_cannot_be_says_why_with_its_code() {
     let plant = Plant::new().await;

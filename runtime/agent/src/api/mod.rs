@@ -92,13 +92,16 @@ pub struct ListenError {
     pub error: std::io::Error,
 }
 
+impl ListenError {
+    /// Whether another process listens there.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.error.kind() == std::io::ErrorKind::AddrInUse
+    }
+}
+
 impl Coded for ListenError {
     fn code(&self) -> Code {
-        if self.error.kind() == std::io::ErrorKind::AddrInUse {
-            code::link::LISTEN_ADDRESS_IN_USE
-        } else {
-            code::link::LISTEN_ADDRESS
-        }
+        if self.is_in_use() { code::link::LISTEN_ADDRESS_IN_USE } else { code::link::LISTEN_ADDRESS }
     }
 }
 

@@ -135,10 +135,21 @@ impl Slots {
 /// # Errors
 /// As [`Store::load_state`].
 pub fn read_state(dir: &Path) -> Result<Option<DeviceState>, StoreError> {
-    let folder = dir.join("state");
-    let [a, b] = NAMES.map(|name| read_slot(&RealFs, &folder.join(name)));
-    let standing = standing(&folder, a?, b?);
-    Slots { folder, standing }.load()
+    read_slots(&RealFs, &dir.join("state"))
+}
+
+/// How often the slots are read. Two commits in a row may tear a slot each while it is read, and then both look
+/// damaged; each commit waits for the disk, and a state that is lost stays lost.
+const READS: usize = 5;
+
+fn read_slots(fs: &dyn Fs, folder: &Path) -> Result<Option<DeviceState>, StoreError> {
+    let read = || {
+        let [a, b] = NAMES.map(|name| read_slot(fs, &folder.join(name)));
+        let standing = standing(folder, a?, b?);
+        Slots { folder: folder.to_path_buf(), standing }.load()
+    };
+    let lost = |read: &Result<_, StoreError>| matches!(read, Err(StoreError::StateLost { .. }));
+    (1..READS).map(|_| read()).find(|state| !lost(state)).unwrap_or_else(read)
 }
 
 fn read_slot(fs: &dyn Fs, path: &Path) -> Result<Slot, StoreError> {
@@ -286,5 +297,86 @@ impl Store {
     fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
         // Every change of the slots is whole before anything can panic.
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::fs::FsFile;
+    use super::*;
+
+    /// Slots of which each of the first reads finds a torn one.
+    struct Torn {
+        left: AtomicUsize,
+    }
+
+    impl FsFile for Vec<u8> {
+        fn size_bytes(&self) -> io::Result<u64> {
+            Ok(self.len() as u64)
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            buffer.copy_from_slice(&self[offset as usize..][..buffer.len()]);
+            Ok(())
+        }
+
+        fn allocate(&mut self, _size_bytes: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn write_at(&mut self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl Fs for Torn {
+        fn open(&self, _path: &Path) -> io::Result<Box<dyn FsFile>> {
+            let torn =
+                self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            Ok(Box::new(if torn.is_ok() { vec![7; SLOT_BYTES] } else { vec![0; SLOT_BYTES] }))
+        }
+
+        fn create_dir(&self, _path: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn list(&self, _dir: &Path) -> io::Result<Vec<OsString>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn open_write(&self, _path: &Path) -> io::Result<Box<dyn FsFile>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, _path: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn two_torn_reads_are_no_lost_state() {
+        let read = |torn| read_slots(&Torn { left: AtomicUsize::new(torn) }, Path::new("/state"));
+        assert_eq!(read(2).unwrap(), None);
+        let lost = read(2 * READS).unwrap_err();
+        assert!(matches!(lost, StoreError::StateLost { .. }), "{lost}");
     }
 }

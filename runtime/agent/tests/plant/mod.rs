@@ -406,7 +406,8 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn eventually<T>(&self, what: &str, mut probe: impl FnMut(&str) -> Option<T>) -> T {
+    /// Waits for something in the log.
+    pub fn eventually<T>(&self, what: &str, mut probe: impl FnMut(&str) -> Option<T>) -> T {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let log = self.log();

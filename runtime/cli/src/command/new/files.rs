@@ -43,6 +43,7 @@ pub(super) fn project(language: Language, template: Template, name: &str) -> Vec
         Language::Rust => vec![
             file("Cargo.toml", template!("rust/Cargo.toml")),
             file(".cargo/config.toml", template!("rust/cargo-config.toml")),
+            file("rust-toolchain.toml", template!("rust/rust-toolchain.toml")),
             file(".gitignore", template!("rust/gitignore")),
             file("README.md", template!("rust/README.md")),
             file(
@@ -115,6 +116,14 @@ mod tests {
         assert!(
             template!("dunlin-guest.toml").contains(wanted) && template!("rust/Cargo.toml").contains(wanted)
         );
+    }
+
+    /// A project builds with the compiler that this repository is tested with, whose target the tests add.
+    #[test]
+    fn projects_name_the_compiler_of_this_repository() {
+        let own = include_str!("../../../../../rust-toolchain.toml");
+        let channel = own.lines().find(|line| line.starts_with("channel = ")).unwrap();
+        assert!(template!("rust/rust-toolchain.toml").lines().any(|line| line == channel), "{channel}");
     }
 
     #[test]
