@@ -65,7 +65,7 @@ impl Kernel for IntegerFold {
             Binary::Mul => operand(0) * operand(1),
             Binary::Min => operand(0).min(operand(1)),
             Binary::Max => operand(0).max(operand(1)),
-            _ => Formula::from(operand(0) + operand(1)),
+            _ => operand(0) + operand(1),
         });
         nest(code, &kept, &[y.at, x.at], &mut |code| {
             code.scoped(|code| {

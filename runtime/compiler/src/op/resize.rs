@@ -89,7 +89,9 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         if old { (Some(1), None) } else { (given(2).map(|_| 2), given(3).map(|_| 3)) };
     let region = |index: usize| (regions[index], regions[axes.len() + index]);
     let scaled = match (by_scales, by_sizes) {
-        (Some(input), None) => scales(call, &shape, &axes, &call.f32s(input, "the scales")?, region, crop)?,
+        (Some(input), None) => {
+            scales(call, &shape, &axes, &call.f32s(input, "the scales")?, region, transformation)?
+        }
         (None, Some(input)) => sizes(call, &shape, &axes, &call.i64s(input, "the sizes")?, region)?,
         _ => return Err(Refusal::malformed("it needs either scales or sizes")),
     };
@@ -115,7 +117,7 @@ pub(super) fn upsample(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     };
     let shape = call.shape(call.input(0)?);
     let axes: Vec<i64> = (0..shape.rank() as i64).collect();
-    let scaled = self::scales(call, &shape, &axes, &scales, |_| (0.0, 1.0), false)?;
+    let scaled = self::scales(call, &shape, &axes, &scales, |_| (0.0, 1.0), Transformation::Asymmetric)?;
     let nearest = (mode == "nearest").then_some(Rounding::Floor);
     resampled(call, &shape, &scaled, &Ways { transformation: Transformation::Asymmetric, nearest })
 }
@@ -179,7 +181,7 @@ fn scales(
     axes: &[i64],
     scales: &[f32],
     region: impl Fn(usize) -> (f32, f32),
-    crop: bool,
+    transformation: Transformation,
 ) -> Result<Vec<Scaled>, Refusal> {
     if scales.len() != axes.len() {
         return Err(Refusal::malformed(format!("{} scales do not fit {} axes", scales.len(), axes.len())));
@@ -192,9 +194,16 @@ fn scales(
         let axis = &mut scaled[call.sample_axis(shape, *axis, "resizes")?];
         axis.region = region(index);
         axis.scale = *scale;
-        // ONNX's text has the region in the length, onnxruntime leaves it out.
-        let part = if crop { axis.region.1 - axis.region.0 } else { 1.0 };
-        axis.resized = length(axis, (axis.extent as f32 * part * axis.scale).floor())?;
+        // ONNX's text has the region of a crop in the length; its shape inference, its reference implementation
+        // and onnxruntime leave it out.
+        let exact = axis.extent as f32 * axis.scale;
+        if transformation == Transformation::AlignCorners && exact.fract() != 0.0 {
+            // ONNX's tests align the last element with the fraction, onnxruntime and the exporters with the
+            // length.
+            let reason = format!("it aligns corners, and {} elements by {scale} are {exact}", axis.extent);
+            return Err(Refusal::unsupported(reason, "export the model with sizes instead of scales"));
+        }
+        axis.resized = length(axis, exact.floor())?;
     }
     Ok(scaled)
 }

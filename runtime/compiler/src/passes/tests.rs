@@ -150,8 +150,7 @@ fn convolution(conv: &Conv, operands: &[&Constant], extents: &[u32]) -> Constant
         all
     };
     let count = Layout::row_major(extents).elements() as usize;
-    let mut y = Vec::with_capacity(count);
-    for index in 0..count {
+    let number = |index: usize| {
         let place = coordinates(index, extents);
         let m = place[channel];
         let mut sum = bias.as_ref().map_or(0.0, |bias| bias[m as usize]);
@@ -187,9 +186,9 @@ fn convolution(conv: &Conv, operands: &[&Constant], extents: &[u32]) -> Constant
             None => sum as f32,
             Some(extra) => extras[extra][index],
         });
-        y.push(f64::from(result));
-    }
-    typed(y, DType::F32, extents)
+        f64::from(result)
+    };
+    typed((0..count).map(number).collect(), DType::F32, extents)
 }
 
 fn difference(a: &[f64], b: &[f64]) -> f64 {

@@ -224,6 +224,8 @@ def resize(b, operator):
         scales = [1.0, 1.0, *(ratio(b, extent) for extent in x.shape[2:])]
         if any(np.floor(np.float32(s) * e) < 1 for s, e in zip(scales, x.shape, strict=True)):
             raise NotPossible("an axis would vanish")
+        if coordinates == "tf_crop_and_resize" and any(np.floor(np.float32(s) * e) == e for s, e in zip(scales[2:], x.shape[2:], strict=True)):
+            raise NotPossible("ONNX and onnxruntime disagree")
         if coordinates == "align_corners" and any((s * e) % 1 for s, e in zip(scales, x.shape, strict=True)):
             # The new length is a fraction in ONNX's reference, and a whole number in onnxruntime and the frameworks.
             raise NotPossible("ONNX and onnxruntime disagree")
@@ -237,6 +239,9 @@ def resize(b, operator):
             region = b.constant(np.array([*starts[2:], *ends[2:]], np.float32))
     else:
         sizes = [*x.shape[:2], *(max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:])]
+    if coordinates == "tf_crop_and_resize" and any(s == e for s, e in zip(sizes[-len(x.shape[2:]):], x.shape[2:], strict=True)):
+        # ONNX resamples the region, onnxruntime copies what keeps its extent.
+        raise NotPossible("ONNX and onnxruntime disagree")
     empty = b.constant(np.array([], np.float32)) if b.opset < 13 else None
     return b.node(operator, [x, region, empty, b.constant(np.array(sizes, np.int64))], **attributes)
 

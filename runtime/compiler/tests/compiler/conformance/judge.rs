@@ -87,7 +87,9 @@ fn attempt(engine: &Engine, case: &Case, simd: Simd) -> Result<Outcome, Outcome>
     let constants = case.constants.iter().map(|(name, tensor)| Ok((name.clone(), constant(name, tensor)?)));
     let constants: Result<Vec<_>, String> = constants.collect();
     let constants = constants.map_err(|reason| Outcome::new(Verdict::Refused, reason))?;
-    let options = Options { constants, max_batch: rows.unwrap_or(1), simd, ..Options::default() };
+    let poison = std::env::var_os("DUNLIN_POISON").is_some_and(|value| value == "1");
+    let max_batch = rows.unwrap_or(1);
+    let options = Options { constants, max_batch, simd, poison, ..Options::default() };
     let compiled = compile(&case.onnx, &options).map_err(|error| {
         let verdict = if error.code().id == code::FAULT.id { Verdict::Fault } else { Verdict::Refused };
         Outcome { verdict, code: error.code().id, detail: error.to_string() }
