@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::world::{Device, World, eventually, test_images};
+use crate::world::{Device, World, test_images};
 
 /// What the proxy does to what the broker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -246,6 +246,8 @@ class Builder:
         except reference.ReferenceRefuses as refusal:
             self.refused.append((operator, str(refusal)))
             raise NotPossible(str(refusal)) from None
+        if not reference.is_right(operator, [value.array for value in given], found[names[0]]):
+            raise NotPossible(f"onnxruntime computes {operator} of integers wrong")
         batched = any(value.batched for value in given)
         if (
             self.floats_only

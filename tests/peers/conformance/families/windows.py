@@ -224,7 +224,10 @@ def resize(b, operator):
         scales = [1.0, 1.0, *(ratio(b, extent) for extent in x.shape[2:])]
         if any(np.floor(np.float32(s) * e) < 1 for s, e in zip(scales, x.shape, strict=True)):
             raise NotPossible("an axis would vanish")
-        if coordinates == "tf_crop_and_resize" and any(np.floor(np.float32(s) * e) == e for s, e in zip(scales[2:], x.shape[2:], strict=True)):
+        kept = [np.floor(np.float32(s) * e) == e for s, e in zip(scales, x.shape, strict=True)]
+        crops = coordinates == "tf_crop_and_resize"
+        if any(keeps and (crops or s != 1) for keeps, s in zip(kept[2:], scales[2:], strict=True)):
+            # ONNX resamples an axis that keeps its extent under a scale or a region, onnxruntime copies it.
             raise NotPossible("ONNX and onnxruntime disagree")
         if coordinates == "align_corners" and any((s * e) % 1 for s, e in zip(scales, x.shape, strict=True)):
             # The new length is a fraction in ONNX's reference, and a whole number in onnxruntime and the frameworks.
@@ -239,8 +242,8 @@ def resize(b, operator):
             region = b.constant(np.array([*starts[2:], *ends[2:]], np.float32))
     else:
         sizes = [*x.shape[:2], *(max(1, int(e * b.pick(RATIOS))) for e in x.shape[2:])]
-    if coordinates == "tf_crop_and_resize" and any(s == e for s, e in zip(sizes[-len(x.shape[2:]):], x.shape[2:], strict=True)):
-        # ONNX resamples the region, onnxruntime copies what keeps its extent.
+    keeps = any(s == e for s, e in zip(sizes[-len(x.shape[2:]) :], x.shape[2:], strict=True))
+    if coordinates == "tf_crop_and_resize" and keeps:
         raise NotPossible("ONNX and onnxruntime disagree")
     empty = b.constant(np.array([], np.float32)) if b.opset < 13 else None
     return b.node(operator, [x, region, empty, b.constant(np.array(sizes, np.int64))], **attributes)

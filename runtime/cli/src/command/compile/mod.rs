@@ -145,11 +145,10 @@ fn options(arguments: &Arguments) -> Outcome<Options> {
     let shape = |InputShape(name, shape): &InputShape| (name.clone(), shape.clone());
     let mut options = Options {
         inputs: arguments.inputs.iter().map(shape).collect(),
-        constants: Vec::new(),
         max_batch: arguments.batch,
         simd: arguments.simd.into(),
         weights: arguments.weights.into(),
-        like: Vec::new(),
+        ..Options::default()
     };
     if let Some(path) = &arguments.like {
         let old = on_file("read", path, std::fs::read(path))?;
