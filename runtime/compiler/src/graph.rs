@@ -396,6 +396,11 @@ impl Graph {
         output
     }
 
+    /// Whether the model has a batch.
+    pub(crate) fn is_batched(&self) -> bool {
+        self.inputs.iter().any(|input| self.value(*input).shape.is_batched())
+    }
+
     /// The value.
     pub(crate) fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]

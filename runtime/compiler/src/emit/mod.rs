@@ -19,6 +19,7 @@ pub(crate) mod module;
 pub(crate) mod pointwise;
 mod program;
 pub(crate) mod recurrent;
+pub(crate) mod remainder;
 pub(crate) mod resample;
 pub(crate) mod slide;
 pub(crate) mod sweep;

@@ -24,27 +24,48 @@ pub(super) fn resolve(
     external: &dyn External,
 ) -> Result<(), CompileError> {
     let mut total = 0u64;
+    each(graph, used, |tensor, name| {
+        total = total.saturating_add(request(tensor, name)?.map_or(0, |request| request.length));
+        Ok(())
+    })?;
+    if total > MAX_ONNX_BYTES {
+        let what = "the data in other files that the model uses".to_string();
+        return Err(CompileError::TooLarge { what, actual: total, limit: MAX_ONNX_BYTES, unit: "bytes" });
+    }
+    each(graph, used, |tensor, name| bring(tensor, name, external))
+}
+
+/// Does something with every tensor that is used and external, and the name by which people find it.
+fn each(
+    graph: &mut GraphProto,
+    used: &HashSet<String>,
+    mut work: impl FnMut(&mut TensorProto, &str) -> Result<(), CompileError>,
+) -> Result<(), CompileError> {
     let initializers = graph.initializer.iter_mut().filter(|tensor| used.contains(tensor.name()));
     for tensor in initializers.filter(|tensor| is_external(tensor)) {
         let name = tensor.name().to_string();
-        bring(tensor, &name, external, &mut total)?;
+        work(tensor, &name)?;
     }
     for node in &mut graph.node {
         let name = super::node_name(node).to_string();
         let tensors = node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_mut());
         for tensor in tensors.filter(|tensor| is_external(tensor)) {
-            bring(tensor, &name, external, &mut total)?;
+            work(tensor, &name)?;
         }
     }
     Ok(())
 }
 
-fn bring(
-    tensor: &mut TensorProto,
-    name: &str,
-    external: &dyn External,
-    total: &mut u64,
-) -> Result<(), CompileError> {
+/// What is asked for of another file.
+struct Request {
+    file: String,
+    offset: u64,
+    length: u64,
+    dims: Vec<u32>,
+}
+
+/// What a tensor needs of another file; `None` if constants cannot have its type.
+fn request(tensor: &TensorProto, name: &str) -> Result<Option<Request>, CompileError> {
     let property = |key: &str| {
         let entry = tensor.external_data.iter().find(|entry| entry.key() == key);
         entry.map(|entry| entry.value().to_string())
@@ -65,21 +86,19 @@ fn bring(
         },
     };
     let (offset, told) = (number("offset")?.unwrap_or(0), number("length")?);
-    let Some(size) = element_bytes(tensor) else { return Ok(()) };
+    let Some(size) = element_bytes(tensor) else { return Ok(None) };
     let (dims, elements) = tensor::shape(tensor, name)?;
     let length = (elements as u64).saturating_mul(size);
     if let Some(told) = told.filter(|told| *told != length) {
         return Err(wrong(format!("its length is {told} bytes, its dims {dims:?} ask for {length}")));
     }
-    *total = total.saturating_add(length);
-    if *total > MAX_ONNX_BYTES {
-        return Err(CompileError::TooLarge {
-            what: "the data in other files that the model uses".to_string(),
-            actual: *total,
-            limit: MAX_ONNX_BYTES,
-            unit: "bytes",
-        });
-    }
+    Ok(Some(Request { file, offset, length, dims }))
+}
+
+fn bring(tensor: &mut TensorProto, name: &str, external: &dyn External) -> Result<(), CompileError> {
+    let Some(Request { file, offset, length, dims }) = request(tensor, name)? else { return Ok(()) };
+    let wrong =
+        |reason: String| CompileError::ExternalData { tensor: name.to_string(), file: file.clone(), reason };
     let bytes = external.read(&file, offset, length).map_err(wrong)?;
     if bytes.len() as u64 != length {
         let came = bytes.len();

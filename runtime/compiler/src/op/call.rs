@@ -254,7 +254,11 @@ impl Call<'_> {
                 format!("its operand {:?} is {}, and it computes with float32", value.name, value.dtype);
             return Err(Refusal::unsupported(reason, "cast the operand to float32 before it"));
         }
-        if inputs.iter().filter_map(|id| self.graph.constant(*id)).any(integer::depends_on_batch) {
+        if inputs
+            .iter()
+            .filter_map(|id| self.graph.constant(*id))
+            .any(|c| integer::depends_on_batch(self.graph, c))
+        {
             return Err(Refusal::unsupported(
                 "it calculates with the batch size, which is not known",
                 FIX_BATCH,

@@ -39,29 +39,31 @@ pub(super) fn to(call: &mut Call<'_>, input: ValueId, to: DType) -> Result<Value
             _ => call.cast_integers(input, to),
         };
     };
-    let data = cast(&constant.data, to).ok_or_else(|| {
+    let data = cast(&constant.data, to, call.graph.is_batched()).ok_or_else(|| {
         Refusal::unsupported("it casts the batch size", "export the model with fixed shapes")
     })?;
     let shape = constant.shape.clone();
     call.add_constant(Constant { shape, data })
 }
 
-/// The numbers as another type: towards zero from floats to integers, saturating.
+/// The numbers as another type, as `emit::integer` casts them: floats towards zero, to the nearest integer that
+/// there is; integers lose their upper half.
 /// `None` if the extent of the batch axis is among them and the target cannot hold its mark.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-fn cast(data: &ConstantData, to: DType) -> Option<ConstantData> {
+fn cast(data: &ConstantData, to: DType, marks: bool) -> Option<ConstantData> {
     let integers = match data {
         ConstantData::I32(values) => values.iter().map(|value| widened(*value)).collect(),
         ConstantData::I64(values) => values.clone(),
         ConstantData::F32(_) | ConstantData::F64(_) | ConstantData::Bool(_) => Vec::new(),
     };
-    if integers.iter().any(|value| batch_factor(*value).is_some()) {
+    if marks && integers.iter().any(|value| batch_factor(*value).is_some()) {
         return match to {
             DType::I64 => Some(ConstantData::I64(integers)),
             DType::I32 => Some(ConstantData::I32(integers.into_iter().map(narrowed).collect::<Option<_>>()?)),
             _ => None,
         };
     }
+    let is_integer = matches!(data.dtype(), DType::I32 | DType::I64);
     // Every supported type but large int64 is exact in f64, and those are exact in i128.
     let wide: Vec<(f64, i128)> = match data {
         ConstantData::F32(values) => values.iter().map(|v| (f64::from(*v), *v as i128)).collect(),
@@ -73,7 +75,9 @@ fn cast(data: &ConstantData, to: DType) -> Option<ConstantData> {
         }
     };
     Some(match to {
+        DType::F32 if is_integer => ConstantData::F32(wide.iter().map(|(_, int)| *int as f32).collect()),
         DType::F32 => ConstantData::F32(wide.iter().map(|(float, _)| *float as f32).collect()),
+        DType::I32 if is_integer => ConstantData::I32(wide.iter().map(|(_, int)| *int as i32).collect()),
         DType::F64 => ConstantData::F64(wide.iter().map(|(float, _)| *float).collect()),
         DType::I32 => ConstantData::I32(
             wide.iter().map(|(_, int)| (*int).clamp(i32::MIN.into(), i32::MAX.into()) as i32).collect(),

@@ -6,8 +6,9 @@
 use dunlin_abi::DType;
 
 use super::{Call, Refusal};
-use crate::constant::ConstantData;
+use crate::constant::{Constant, ConstantData};
 use crate::emit::integer::Width;
+use crate::emit::remainder::Remainder;
 use crate::graph::ValueId;
 use crate::program::{Formula, operand};
 
@@ -199,8 +200,15 @@ fn integer_power(call: &mut Call<'_>, a: ValueId, b: ValueId) -> Result<ValueId,
         let square = power.clone() * power;
         if exponent >> bit & 1 == 1 { square * operand(0) } else { square }
     });
-    // Both operands, so that the result has the shape to which they broadcast.
-    call.pointwise(&(power + (operand(1) - operand(1))), &[a, b])
+    // With zeros of the exponent's shape, so that the result has the shape to which both broadcast.
+    let shape = call.shape(b).sample;
+    let count = shape.iter().map(|extent| *extent as usize).product();
+    let data = match call.dtype(a) {
+        DType::I32 => ConstantData::I32(vec![0; count]),
+        _ => ConstantData::I64(vec![0; count]),
+    };
+    let zeros = call.add_constant(Constant { shape, data })?;
+    call.pointwise(&(power + operand(1)), &[a, zeros])
 }
 
 /// Infinity of the signs that the attributes name.
@@ -224,16 +232,22 @@ pub(super) fn modulo(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     if call.dtype(a) != call.dtype(b) {
         return Err(Refusal::malformed("its operands have different types"));
     }
-    let (x, y) = (operand(0), operand(1));
-    let truncated = x.clone() - (x.clone() / y.clone()).trunc() * y.clone();
-    let formula = match (call.flag("fmod")?, call.dtype(a)) {
-        (true, _) => truncated,
-        (false, DType::F32) => return Err(Refusal::malformed("fmod must be 1 for float32")),
-        (false, _) => {
-            let same_sign = truncated.clone().less(0.0).equal(y.clone().less(0.0));
-            let of_the_divisor = same_sign.select(truncated.clone(), truncated.clone() + y);
-            truncated.clone().equal(0.0).select(truncated, of_the_divisor)
+    let truncates = call.flag("fmod")?;
+    if Width::of(call.dtype(a)).is_none() {
+        if !truncates {
+            return Err(Refusal::malformed("fmod must be 1 for float32"));
         }
+        let (operands, shape) = super::broadcast::together(call, &[a, b])?;
+        return call.add_kernel(Remainder, operands, shape);
+    }
+    let (x, y) = (operand(0), operand(1));
+    let truncated = x.clone() - (x / y.clone()).trunc() * y.clone();
+    let formula = if truncates {
+        truncated
+    } else {
+        let same_sign = truncated.clone().less(0.0).equal(y.clone().less(0.0));
+        let of_the_divisor = same_sign.select(truncated.clone(), truncated.clone() + y);
+        truncated.clone().equal(0.0).select(truncated, of_the_divisor)
     };
     call.pointwise(&formula, &[a, b])
 }

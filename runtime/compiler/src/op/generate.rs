@@ -89,8 +89,14 @@ pub(super) fn tile(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     }
     let (mut apart, mut repeated, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for (extent, times) in shape.sample.iter().zip(&repeats) {
+        if batch_factor(*times).is_some() && (*extent != 1 || *times != BATCH_EXTENT || shape.is_batched()) {
+            let reason = "it repeats by the batch size what has other axes";
+            return Err(Refusal::unsupported(reason, FIX_BATCH));
+        }
+        // What does not depend on the batch is the same for every sample, and is there once.
+        let times = if *times == BATCH_EXTENT { 1 } else { *times };
         let times =
-            u32::try_from(*times).map_err(|_| Refusal::malformed(format!("it repeats {times} times")))?;
+            u32::try_from(times).map_err(|_| Refusal::malformed(format!("it repeats {times} times")))?;
         let product = extent.checked_mul(times).ok_or_else(|| Refusal::too_large("its result"))?;
         apart.extend([1, *extent]);
         repeated.extend([times, *extent]);

@@ -3,7 +3,8 @@
 //! known on the device only.
 //!
 //! The extent of the batch axis is a mark among them, not a number: it may be chosen and moved, and it
-//! differs from every negative number, but calculating with it is refused.
+//! differs from every negative number, but calculating with it is refused. In a model without a batch there
+//! are no marks, and every number is one.
 
 use dunlin_abi::DType;
 
@@ -24,13 +25,44 @@ pub(super) fn values(constant: &Constant) -> Option<Vec<i64>> {
     }
 }
 
-/// The same, with truth values as 1 and 0.
-fn values_or_truths(constant: &Constant) -> Option<Vec<i64>> {
-    match &constant.data {
-        ConstantData::Bool(values) => Some(values.iter().map(|value| i64::from(*value)).collect()),
-        ConstantData::I64(_) | ConstantData::I32(_) | ConstantData::F32(_) | ConstantData::F64(_) => {
-            values(constant)
+/// How integers are computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arithmetic {
+    /// Their width.
+    width: Width,
+    /// Whether some of them are marks.
+    marks: bool,
+}
+
+impl Arithmetic {
+    /// That of integers of a type in a graph; `None` if the type is none of integers.
+    pub(super) fn of(graph: &Graph, dtype: DType) -> Option<Arithmetic> {
+        Some(Arithmetic { width: Width::of(dtype)?, marks: graph.is_batched() })
+    }
+
+    fn factor(self, value: i64) -> Option<u32> {
+        batch_factor(value).filter(|_| self.marks)
+    }
+
+    /// The integers of a constant, with truth values as 1 and 0.
+    pub(super) fn values(self, constant: &Constant) -> Option<Vec<i64>> {
+        match &constant.data {
+            ConstantData::Bool(values) => Some(values.iter().map(|value| i64::from(*value)).collect()),
+            ConstantData::I32(values) if !self.marks => Some(values.iter().map(|v| i64::from(*v)).collect()),
+            _ => values(constant),
         }
+    }
+
+    /// Integers as data of this width.
+    pub(super) fn data(self, values: Vec<i64>) -> Result<ConstantData, Refusal> {
+        let narrow = |value: i64| if self.marks { narrowed(value) } else { i32::try_from(value).ok() };
+        Ok(match self.width {
+            Width::Bits64 => ConstantData::I64(values),
+            Width::Bits32 => {
+                let narrow: Option<Vec<i32>> = values.into_iter().map(narrow).collect();
+                ConstantData::I32(narrow.ok_or_else(overflow)?)
+            }
+        })
     }
 }
 
@@ -44,36 +76,30 @@ pub(super) fn fold(
 ) -> Result<Option<Constant>, Refusal> {
     let constants: Option<Vec<&Constant>> = operands.iter().map(|id| graph.constant(*id)).collect();
     let Some(constants) = constants else { return Ok(None) };
-    let Some(integers) =
-        constants.iter().map(|c| c.data.dtype()).find(|d| matches!(d, DType::I64 | DType::I32))
-    else {
-        return Ok(None);
-    };
+    let mut dtypes = constants.iter().map(|constant| constant.data.dtype());
+    let Some(arithmetic) = dtypes.find_map(|dtype| Arithmetic::of(graph, dtype)) else { return Ok(None) };
     if shape.elements() > fold::MAX_FOLDED_ELEMENTS as u64 {
         return Err(Refusal::malformed("its integers are too many"));
     }
-    let Some(columns) = fold::broadcast_all(&constants, &shape.sample, values_or_truths) else {
+    let Some(columns) = fold::broadcast_all(&constants, &shape.sample, |c| arithmetic.values(c)) else {
         return Err(Refusal::malformed("its operands have different types"));
     };
     let count = usize::try_from(shape.elements()).unwrap_or(0);
-    let width = Width::of(integers).unwrap_or(Width::Bits64);
-    let value =
-        |index: usize| evaluate(program, width, |place| columns.get(place).map_or(0, |column| column[index]));
+    let value = |index: usize| {
+        evaluate(program, arithmetic, |place| columns.get(place).map_or(0, |column| column[index]))
+    };
     let results = (0..count).map(value).collect::<Result<Vec<i64>, Refusal>>()?;
-    let data = match (dtype, integers) {
-        (DType::Bool, _) => ConstantData::Bool(results.iter().map(|result| *result != 0).collect()),
-        (_, DType::I32) => {
-            let narrow: Option<Vec<i32>> = results.iter().map(|result| narrowed(*result)).collect();
-            ConstantData::I32(narrow.ok_or_else(overflow)?)
-        }
-        _ => ConstantData::I64(results),
+    let data = match dtype {
+        DType::Bool => ConstantData::Bool(results.iter().map(|result| *result != 0).collect()),
+        _ => arithmetic.data(results)?,
     };
     Ok(Constant::new(shape.sample.clone(), data))
 }
 
-/// Whether a constant holds the batch size, or something that was calculated from it.
-pub(super) fn depends_on_batch(constant: &Constant) -> bool {
-    values(constant).is_some_and(|values| values.iter().any(|value| batch_factor(*value).is_some()))
+/// Whether a constant of a graph holds the batch size, or something that was calculated from it.
+pub(super) fn depends_on_batch(graph: &Graph, constant: &Constant) -> bool {
+    let marked = |values: Vec<i64>| values.iter().any(|value| batch_factor(*value).is_some());
+    graph.is_batched() && values(constant).is_some_and(marked)
 }
 
 /// A result that fits no constant, because it is one of the numbers that stand for the batch size.
@@ -81,10 +107,10 @@ pub(super) fn overflow() -> Refusal {
     Refusal::unsupported("its integers overflow", "export the model with smaller integers")
 }
 
-/// What a program gives for integers of this width.
+/// What a program gives for integers.
 pub(super) fn evaluate(
     program: &Program,
-    width: Width,
+    arithmetic: Arithmetic,
     operand: impl Fn(usize) -> i64,
 ) -> Result<i64, Refusal> {
     let mut results: Vec<i64> = Vec::with_capacity(program.insts().len());
@@ -92,10 +118,10 @@ pub(super) fn evaluate(
         results.push(match *inst {
             Inst::Operand(place) => operand(place),
             Inst::Number(bits) => whole(bits).ok_or_else(no_meaning)?.into(),
-            Inst::Unary(function, a) => unary(function, width, results[a])?,
-            Inst::Binary(function, a, b) => binary(function, width, results[a], results[b])?,
+            Inst::Unary(function, a) => unary(function, arithmetic, results[a])?,
+            Inst::Binary(function, a, b) => binary(function, arithmetic, results[a], results[b])?,
             Inst::Select(condition, then, otherwise) => {
-                if number(results[condition])? == 0 {
+                if number(arithmetic, results[condition])? == 0 {
                     results[otherwise]
                 } else {
                     results[then]
@@ -111,22 +137,22 @@ pub(super) fn no_meaning() -> Refusal {
 }
 
 /// A result, which must not be one of the marks by chance.
-fn unmarked(result: Option<i64>) -> Result<i64, Refusal> {
+fn unmarked(arithmetic: Arithmetic, result: Option<i64>) -> Result<i64, Refusal> {
     let value = result.ok_or_else(no_meaning)?;
-    if batch_factor(value).is_some() { Err(overflow()) } else { Ok(value) }
+    if arithmetic.factor(value).is_some() { Err(overflow()) } else { Ok(value) }
 }
 
 /// A value that is no mark.
-fn number(value: i64) -> Result<i64, Refusal> {
-    if batch_factor(value).is_some() {
+fn number(arithmetic: Arithmetic, value: i64) -> Result<i64, Refusal> {
+    if arithmetic.factor(value).is_some() {
         let reason = "it calculates with the batch size, which is not known";
         return Err(Refusal::unsupported(reason, super::call::FIX_BATCH));
     }
     Ok(value)
 }
 
-fn unary(function: Unary, width: Width, a: i64) -> Result<i64, Refusal> {
-    unmarked(emit::integer::unary(function, width, number(a)?))
+fn unary(function: Unary, arithmetic: Arithmetic, a: i64) -> Result<i64, Refusal> {
+    unmarked(arithmetic, emit::integer::unary(function, arithmetic.width, number(arithmetic, a)?))
 }
 
 /// What can be said of the batch size without knowing it: its multiples, and that it is at least 1.
@@ -152,9 +178,10 @@ fn with_marks(function: Binary, a: i64, b: i64) -> Option<i64> {
     }
 }
 
-pub(super) fn binary(function: Binary, width: Width, a: i64, b: i64) -> Result<i64, Refusal> {
-    if let Some(result) = with_marks(function, a, b) {
+pub(super) fn binary(function: Binary, arithmetic: Arithmetic, a: i64, b: i64) -> Result<i64, Refusal> {
+    if let Some(result) = with_marks(function, a, b).filter(|_| arithmetic.marks) {
         return Ok(result);
     }
-    unmarked(emit::integer::binary(function, width, number(a)?, number(b)?))
+    let (a, b) = (number(arithmetic, a)?, number(arithmetic, b)?);
+    unmarked(arithmetic, emit::integer::binary(function, arithmetic.width, a, b))
 }

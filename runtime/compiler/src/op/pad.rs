@@ -51,7 +51,7 @@ fn sides(call: &Call<'_>, shape: &Shape, axes: &[i64], pads: &[i64]) -> Result<V
     }
     let mut sides = vec![(0, 0); shape.sample.len()];
     for (index, axis) in axes.iter().enumerate() {
-        let fit = |pad: i64| i32::try_from(pad).ok().filter(|pad| pad.abs() < 1 << 24);
+        let fit = |pad: i64| i32::try_from(pad).ok().filter(|pad| pad.unsigned_abs() < 1 << 24);
         let (Some(before), Some(after)) = (fit(pads[index]), fit(pads[axes.len() + index])) else {
             return Err(Refusal::malformed("its pads are too large"));
         };

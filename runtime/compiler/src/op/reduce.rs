@@ -7,13 +7,14 @@ use std::rc::Rc;
 
 use dunlin_abi::DType;
 
+use super::integer::Arithmetic;
 use super::{Call, Refusal, integer};
-use crate::constant::{Constant, ConstantData};
+use crate::constant::Constant;
 use crate::emit::extreme::Extreme;
 use crate::emit::integer::{Width, has_meaning};
 use crate::emit::integer_fold::IntegerFold;
 use crate::emit::sweep::{Combine, Fold, Sweep};
-use crate::graph::{Axis, Op, Shape, ValueId, narrowed};
+use crate::graph::{Axis, Op, Shape, ValueId};
 use crate::kernel::Layout;
 use crate::passes::fold::MAX_FOLDED_ELEMENTS;
 use crate::program::{Binary, Formula, Program, operand};
@@ -88,8 +89,9 @@ fn lower(
         let left = axes.filter(|(_, swept)| !**swept).map(|(extent, _)| *extent);
         without(&shape, &swept, left.collect())
     };
-    if let (DType::I64 | DType::I32, Some(constant)) = (call.dtype(x), call.graph.constant(x)) {
-        let folded = fold_integers(constant, &swept, &folds(1.0), result.sample)?;
+    let arithmetic = Arithmetic::of(call.graph, call.dtype(x));
+    if let (Some(arithmetic), Some(constant)) = (arithmetic, call.graph.constant(x)) {
+        let folded = fold_integers(constant, arithmetic, &swept, &folds(1.0), result.sample)?;
         return call.add_constant(folded);
     }
     let y = match Width::of(call.dtype(x)) {
@@ -200,6 +202,7 @@ fn without(shape: &Shape, swept: &[bool], kept: Vec<u32>) -> Shape {
 
 fn fold_integers(
     x: &Constant,
+    arithmetic: Arithmetic,
     swept: &[bool],
     folds: &[Fold],
     extents: Vec<u32>,
@@ -214,8 +217,7 @@ fn fold_integers(
         Binary::Mul => Some(1),
         _ => None,
     };
-    let values = integer::values(x).ok_or_else(no_integers)?;
-    let width = Width::of(x.data.dtype()).ok_or_else(no_integers)?;
+    let values = arithmetic.values(x).ok_or_else(no_integers)?;
     // Where each number goes: swept axes do not move it.
     let sizes = x.shape.iter().zip(swept).map(|(extent, swept)| if *swept { 1 } else { *extent });
     let places = Layout::row_major(&sizes.collect::<Vec<_>>()).broadcast(&x.shape).places();
@@ -226,20 +228,15 @@ fn fold_integers(
     let mut results: Vec<Option<i64>> = vec![start; usize::try_from(count).unwrap_or(0)];
     for (value, place) in values.iter().zip(places) {
         let Some(result) = results.get_mut(place.unsigned_abs() as usize) else { continue };
-        let number = integer::evaluate(&fold.of, width, |_| *value)?;
+        let number = integer::evaluate(&fold.of, arithmetic, |_| *value)?;
         *result = Some(match *result {
-            Some(before) => integer::binary(function, width, before, number)?,
+            Some(before) => integer::binary(function, arithmetic, before, number)?,
             None => number,
         });
     }
     let results: Option<Vec<i64>> = results.into_iter().collect();
     let results = results.ok_or_else(|| Refusal::malformed("it has no least or greatest of no numbers"))?;
-    let data = if x.data.dtype() == DType::I32 {
-        let narrow: Option<Vec<i32>> = results.into_iter().map(narrowed).collect();
-        ConstantData::I32(narrow.ok_or_else(integer::overflow)?)
-    } else {
-        ConstantData::I64(results)
-    };
+    let data = arithmetic.data(results)?;
     Constant::new(extents, data).ok_or_else(integer::overflow)
 }
 

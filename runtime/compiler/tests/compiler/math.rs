@@ -4,7 +4,7 @@
 use dunlin_abi::Simd;
 use dunlin_compiler::Options;
 
-use crate::builder::{D, Model};
+use crate::builder::{D, Model, int};
 use crate::run::Running;
 
 const LEVELS: [Simd; 3] = [Simd::Relaxed, Simd::Deterministic, Simd::None];
@@ -68,5 +68,39 @@ fn infinities_give_limits_and_nan_gives_nan() {
         let p = run("Softmax", simd, &[f32::NEG_INFINITY, 1.0, 1.0]);
         assert_eq!(p, [0.0, 0.5, 0.5]);
         assert!(run("Softmax", simd, &[1.0, f32::NAN, 0.0, 2.0, 3.0]).iter().all(|p| p.is_nan()));
+    }
+}
+
+#[test]
+fn remainders_are_exact() {
+    // Bit patterns of all exponents, so that quotients have up to 277 bits, and the edges.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f32::from_bits((state >> 32) as u32)
+    };
+    let edges =
+        [0.0, -0.0, 1.0, -3.0, 0.7, 1e10, f32::MAX, f32::MIN_POSITIVE, 1e-45, f32::INFINITY, f32::NAN];
+    let mut pairs: Vec<(f32, f32)> = edges.iter().flat_map(|a| edges.iter().map(move |b| (*a, *b))).collect();
+    pairs.extend((0..20_000).map(|_| (next(), next())));
+    let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
+    let count = a.len() as i64;
+    let model = Model::new(17)
+        .input("a", &[D::Fixed(count)])
+        .input("b", &[D::Fixed(count)])
+        .node("Mod", &["a", "b"], "y", &[int("fmod", 1)])
+        .output("y");
+    let mut running = Running::new(&model.bytes(), &Options::default());
+    running.write(0, &a);
+    running.write(1, &b);
+    assert_eq!(running.status(1), 0);
+    for ((a, b), y) in pairs.iter().zip(running.read(0, 1)) {
+        let exact = a % b;
+        assert!(
+            y.to_bits() == exact.to_bits() || y.is_nan() && exact.is_nan(),
+            "{a:e} % {b:e}: {y:e}, {exact:e}"
+        );
     }
 }

@@ -310,3 +310,15 @@ proptest! {
         let _ = compile(&bytes, &Options { max_batch: 2, ..Options::default() });
     }
 }
+
+#[test]
+fn pads_of_every_size_are_refused_or_taken() {
+    for pad in [i64::MIN, i32::MIN.into(), -(1 << 24), 1 << 24, i64::MAX] {
+        let model = Model::new(17)
+            .input("x", &[D::Fixed(4)])
+            .i64("pads", &[2], &[0, pad])
+            .node("Pad", &["x", "pads"], "y", &[])
+            .output("y");
+        assert!(compile(&model.bytes(), &Options::default()).is_err(), "{pad}");
+    }
+}
