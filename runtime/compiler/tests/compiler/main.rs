@@ -5,7 +5,6 @@
 
 mod agree;
 mod attention;
-mod bounds;
 mod builder;
 mod cases;
 mod choices;

@@ -44,7 +44,9 @@ fn resize(c: &mut Choices, mode: &str) {
     // Quotients that f32 does not hold would make the nearest number a matter of luck.
     let corners = nearest && transformation == "align_corners";
     let corner = [(2, 1.5), (4, 1.75), (4, 0.5), (2, 2.5), (3, 3.0), (5, 1.0)];
-    let full = by_sizes || nearest && transformation == "half_pixel_symmetric";
+    // Corners that are aligned with a fraction of an element are refused.
+    let whole = transformation == "align_corners" || nearest && transformation == "half_pixel_symmetric";
+    let full = by_sizes || whole;
     let spatial: Vec<(usize, f64)> =
         (0..rank).map(|_| if corners { c.one_of(&corner) } else { axis(c, full) }).collect();
     let sample: Vec<usize> =
