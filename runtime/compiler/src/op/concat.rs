@@ -108,7 +108,7 @@ pub(super) fn split(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     };
     if extents.len() != count as usize
         || extents.iter().any(|e| *e < 0)
-        || extents.iter().sum::<i64>() != i64::from(extent)
+        || extents.iter().map(|extent| i128::from(*extent)).sum::<i128>() != i128::from(extent)
     {
         return Err(Refusal::malformed(format!(
             "{extent} elements do not divide into {extents:?} for {count} results"

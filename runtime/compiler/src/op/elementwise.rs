@@ -51,6 +51,10 @@ fn logic(call: &mut Call<'_>, formula: impl FnOnce(Formula, Formula) -> Formula)
     call.pointwise_typed(DType::Bool, &formula(operand(0), operand(1)), &[a, b])
 }
 
+/// Operands of one function: more are combined by several, so that no formula is deep and no kernel has many
+/// operands.
+const MAX_COMBINED: usize = 8;
+
 /// Any number of operands that broadcast, combined from the left.
 fn gather(call: &mut Call<'_>, formula: impl Fn(Formula, Formula) -> Formula) -> Result<ValueId, Refusal> {
     let operands: Vec<ValueId> =
@@ -61,8 +65,16 @@ fn gather(call: &mut Call<'_>, formula: impl Fn(Formula, Formula) -> Formula) ->
     if operands.iter().any(|id| call.dtype(*id) != first) {
         return Err(Refusal::malformed("its operands have different types"));
     }
-    let whole = (1..operands.len()).fold(operand(0), |whole, place| formula(whole, operand(place)));
-    call.pointwise(&whole, &operands)
+    let (mut whole, mut rest) = (operands[0], &operands[1..]);
+    loop {
+        let (next, more) = rest.split_at(rest.len().min(MAX_COMBINED - 1));
+        let combined = (1..=next.len()).fold(operand(0), |whole, place| formula(whole, operand(place)));
+        whole = call.pointwise(&combined, &[&[whole], next].concat())?;
+        rest = more;
+        if rest.is_empty() {
+            return Ok(whole);
+        }
+    }
 }
 
 macro_rules! operators {

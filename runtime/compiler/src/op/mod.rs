@@ -41,8 +41,8 @@ use std::ops::RangeInclusive;
 
 use crate::error::CompileError;
 use crate::graph::{Graph, ValueId};
-use crate::import::is_onnx_domain;
 use crate::import::onnx::NodeProto;
+use crate::import::{is_onnx_domain, node_name};
 pub(crate) use call::Call;
 
 /// Why a node was not translated.
@@ -258,6 +258,9 @@ pub(crate) fn find(node: &NodeProto) -> Result<&'static Operator, Refusal> {
     })
 }
 
+/// The most inputs of a node: passes take time by the square of the number of nodes that it becomes.
+const MAX_INPUTS: u64 = 1 << 11;
+
 /// Translates one node with its operator.
 pub(crate) fn lower(
     operator: &Operator,
@@ -266,6 +269,11 @@ pub(crate) fn lower(
     graph: &mut Graph,
     opset: i64,
 ) -> Result<Results, Refusal> {
+    let (actual, limit) = (inputs.len() as u64, MAX_INPUTS);
+    if actual > limit {
+        let what = format!("node {:?}", node_name(node));
+        return Err(CompileError::TooLarge { what, actual, limit, unit: "inputs" }.into());
+    }
     if !operator.inputs.contains(&inputs.len()) {
         let (least, most) = (operator.inputs.start(), operator.inputs.end());
         return Err(Refusal::malformed(format!("it has {} inputs, not {least} to {most}", inputs.len())));

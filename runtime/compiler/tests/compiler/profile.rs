@@ -28,7 +28,7 @@ fn the_layers_in_turn_are_the_whole() {
     let x = numbers(7, 20);
     for (max_batch, simd) in [(1, Simd::Relaxed), (3, Simd::Relaxed), (3, Simd::None)] {
         let options = Options { max_batch, simd, ..Options::default() };
-        let mut running = Running::new(&onnx, &options);
+        let mut running = Running::as_shipped(&onnx, &options);
         let expected = running.infer(1, &x);
         let parts = profiled(&running.compiled.wasm).unwrap();
         let mut layers = running.compiled.report.layers.clone();

@@ -322,3 +322,29 @@ fn pads_of_every_size_are_refused_or_taken() {
         assert!(compile(&model.bytes(), &Options::default()).is_err(), "{pad}");
     }
 }
+
+#[test]
+fn nodes_of_many_operands_are_bounded() {
+    let model = |operator: &str, count: usize| {
+        let names = vec!["x"; count];
+        Model::new(17)
+            .input("x", &[D::Fixed(3)])
+            .node(operator, &names, "y", &[int("axis", 0)][..usize::from(operator == "Concat")])
+            .output("y")
+    };
+    for operator in ["Sum", "Max", "Mean", "Concat"] {
+        assert!(compile(&model(operator, 2_000).bytes(), &Options::default()).is_ok(), "{operator}");
+        let error = compile(&model(operator, 500_000).bytes(), &Options::default()).expect_err(operator);
+        assert_eq!(error.code().id, "onnx-too-large", "{error}");
+    }
+}
+
+#[test]
+fn splits_that_overflow_are_refused() {
+    let model = Model::new(17)
+        .input("x", &[D::Fixed(4)])
+        .i64("split", &[2], &[i64::MAX, i64::MAX])
+        .nodes("Split", &["x", "split"], &["y", "z"], &[])
+        .output("y");
+    refused(&model, "onnx-malformed", &["do not divide"]);
+}

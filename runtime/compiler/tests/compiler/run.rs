@@ -17,8 +17,12 @@ pub fn poison() -> bool {
 
 impl Running {
     pub fn new(onnx: &[u8], options: &Options) -> Running {
-        let options = Options { poison: poison(), ..options.clone() };
-        let compiled = compile(onnx, &options).unwrap_or_else(|error| panic!("{error}"));
+        Running::as_shipped(onnx, &Options { poison: poison(), ..options.clone() })
+    }
+
+    /// Without anything that is for tests only.
+    pub fn as_shipped(onnx: &[u8], options: &Options) -> Running {
+        let compiled = compile(onnx, options).unwrap_or_else(|error| panic!("{error}"));
         let engine = Engine::default();
         let module = Module::new(&engine, &compiled.wasm).unwrap();
         let mut store = Store::new(&engine, ());
