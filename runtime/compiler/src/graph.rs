@@ -5,6 +5,7 @@
 //! apart. Nodes say what to compute for *one sample*: their axes are those of [`Shape::sample`]. They
 //! say nothing about memory; where elements lie is decided later, in `layout`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -361,6 +362,8 @@ pub(crate) struct Graph {
     pub(crate) outputs: Vec<Output>,
     /// The nodes of the file that were translated so far; the last one is being translated.
     pub(crate) origins: Vec<Origin>,
+    /// Constants in which some integers are marks for the batch size; in all others every integer is itself.
+    pub(crate) marked: HashSet<ValueId>,
     /// Elements of all constants together, so that folding cannot fill the memory.
     pub(crate) constant_elements: u64,
     /// Multiplications that folding has done, so that it ends soon.
@@ -394,11 +397,6 @@ impl Graph {
         let origins = self.origins.len().checked_sub(1).into_iter().collect();
         self.nodes.push(Node { op, inputs, output, origins });
         output
-    }
-
-    /// Whether the model has a batch.
-    pub(crate) fn is_batched(&self) -> bool {
-        self.inputs.iter().any(|input| self.value(*input).shape.is_batched())
     }
 
     /// The value.

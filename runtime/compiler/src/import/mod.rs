@@ -368,6 +368,10 @@ impl<'a> Importer<'a> {
             } else {
                 shape
             };
+            if self.graph.marked.contains(&value) {
+                let what = format!("the output {name:?} is computed from the batch size, which is not known");
+                return Err(CompileError::Form { what, remedy: "fix the batch: `--input NAME=1,...`" });
+            }
             if dtype == DType::F64 {
                 let wanted = "outputs are float32, int64, int32 or bool";
                 return Err(CompileError::DType {

@@ -196,7 +196,16 @@ impl Call<'_> {
             return Err(CompileError::TooLarge { what, actual, limit, unit: "elements" }.into());
         }
         let name = self.name();
-        Ok(self.graph.add_constant(&name, constant))
+        // Marks come from the shape of something, and go on in what is computed from them.
+        let makes_marks = matches!(self.node.op_type(), "Shape" | "Size");
+        let marked =
+            makes_marks || self.inputs.iter().flatten().any(|input| self.graph.marked.contains(input));
+        let marked = marked && integer::holds_marks(&constant);
+        let id = self.graph.add_constant(&name, constant);
+        if marked {
+            self.graph.marked.insert(id);
+        }
+        Ok(id)
     }
 
     /// Adds float32 numbers as a constant.
@@ -254,11 +263,7 @@ impl Call<'_> {
                 format!("its operand {:?} is {}, and it computes with float32", value.name, value.dtype);
             return Err(Refusal::unsupported(reason, "cast the operand to float32 before it"));
         }
-        if inputs
-            .iter()
-            .filter_map(|id| self.graph.constant(*id))
-            .any(|c| integer::depends_on_batch(self.graph, c))
-        {
+        if inputs.iter().any(|id| self.graph.marked.contains(id)) {
             return Err(Refusal::unsupported(
                 "it calculates with the batch size, which is not known",
                 FIX_BATCH,

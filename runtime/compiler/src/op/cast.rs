@@ -39,7 +39,7 @@ pub(super) fn to(call: &mut Call<'_>, input: ValueId, to: DType) -> Result<Value
             _ => call.cast_integers(input, to),
         };
     };
-    let data = cast(&constant.data, to, call.graph.is_batched()).ok_or_else(|| {
+    let data = cast(&constant.data, to, call.graph.marked.contains(&input)).ok_or_else(|| {
         Refusal::unsupported("it casts the batch size", "export the model with fixed shapes")
     })?;
     let shape = constant.shape.clone();

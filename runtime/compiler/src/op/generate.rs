@@ -3,7 +3,7 @@
 use dunlin_abi::DType;
 
 use super::call::FIX_BATCH;
-use super::{Call, Refusal, integer};
+use super::{Call, Refusal};
 use crate::constant::{Constant, ConstantData};
 use crate::graph::{BATCH_EXTENT, Rearrange, Shape, ValueId, batch_factor};
 use crate::import::tensor_constant;
@@ -42,9 +42,7 @@ pub(super) fn range(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     let mut bounds = Vec::with_capacity(3);
     for (index, what) in ["the start", "the limit", "the step"].into_iter().enumerate() {
         let constant = call.constant(index, what)?;
-        if integer::values(constant)
-            .is_some_and(|values| values.iter().any(|value| batch_factor(*value).is_some()))
-        {
+        if call.optional(index).is_some_and(|id| call.graph.marked.contains(&id)) {
             return Err(Refusal::unsupported("it counts over the batch", FIX_BATCH));
         }
         let number = constant.data.cast(DType::F64);

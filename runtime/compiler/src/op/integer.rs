@@ -3,8 +3,8 @@
 //! known on the device only.
 //!
 //! The extent of the batch axis is a mark among them, not a number: it may be chosen and moved, and it
-//! differs from every negative number, but calculating with it is refused. In a model without a batch there
-//! are no marks, and every number is one.
+//! differs from every negative number, but calculating with it is refused. Only the
+//! constants in `Graph::marked` hold marks; in any other, every integer is itself.
 
 use dunlin_abi::DType;
 
@@ -35,9 +35,10 @@ pub(super) struct Arithmetic {
 }
 
 impl Arithmetic {
-    /// That of integers of a type in a graph; `None` if the type is none of integers.
-    pub(super) fn of(graph: &Graph, dtype: DType) -> Option<Arithmetic> {
-        Some(Arithmetic { width: Width::of(dtype)?, marks: graph.is_batched() })
+    /// That of a value; `None` if it holds no integers.
+    pub(super) fn of(graph: &Graph, value: ValueId) -> Option<Arithmetic> {
+        let width = Width::of(graph.value(value).dtype)?;
+        Some(Arithmetic { width, marks: graph.marked.contains(&value) })
     }
 
     fn factor(self, value: i64) -> Option<u32> {
@@ -76,8 +77,9 @@ pub(super) fn fold(
 ) -> Result<Option<Constant>, Refusal> {
     let constants: Option<Vec<&Constant>> = operands.iter().map(|id| graph.constant(*id)).collect();
     let Some(constants) = constants else { return Ok(None) };
-    let mut dtypes = constants.iter().map(|constant| constant.data.dtype());
-    let Some(arithmetic) = dtypes.find_map(|dtype| Arithmetic::of(graph, dtype)) else { return Ok(None) };
+    let of_operands = operands.iter().filter_map(|id| Arithmetic::of(graph, *id));
+    let both = |a: Arithmetic, b: Arithmetic| Arithmetic { marks: a.marks || b.marks, ..a };
+    let Some(arithmetic) = of_operands.reduce(both) else { return Ok(None) };
     if shape.elements() > fold::MAX_FOLDED_ELEMENTS as u64 {
         return Err(Refusal::malformed("its integers are too many"));
     }
@@ -96,10 +98,9 @@ pub(super) fn fold(
     Ok(Constant::new(shape.sample.clone(), data))
 }
 
-/// Whether a constant of a graph holds the batch size, or something that was calculated from it.
-pub(super) fn depends_on_batch(graph: &Graph, constant: &Constant) -> bool {
-    let marked = |values: Vec<i64>| values.iter().any(|value| batch_factor(*value).is_some());
-    graph.is_batched() && values(constant).is_some_and(marked)
+/// Whether some integers of a constant are such as stand for the batch size.
+pub(super) fn holds_marks(constant: &Constant) -> bool {
+    values(constant).is_some_and(|values| values.iter().any(|value| batch_factor(*value).is_some()))
 }
 
 /// A result that fits no constant, because it is one of the numbers that stand for the batch size.

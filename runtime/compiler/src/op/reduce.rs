@@ -89,7 +89,7 @@ fn lower(
         let left = axes.filter(|(_, swept)| !**swept).map(|(extent, _)| *extent);
         without(&shape, &swept, left.collect())
     };
-    let arithmetic = Arithmetic::of(call.graph, call.dtype(x));
+    let arithmetic = Arithmetic::of(call.graph, x);
     if let (Some(arithmetic), Some(constant)) = (arithmetic, call.graph.constant(x)) {
         let folded = fold_integers(constant, arithmetic, &swept, &folds(1.0), result.sample)?;
         return call.add_constant(folded);
