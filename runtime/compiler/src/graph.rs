@@ -366,6 +366,8 @@ pub(crate) struct Graph {
     pub(crate) marked: HashSet<ValueId>,
     /// Elements of all constants together, so that folding cannot fill the memory.
     pub(crate) constant_elements: u64,
+    /// Elements of the constants that the file holds.
+    pub(crate) file_elements: u64,
     /// Multiplications that folding has done, so that it ends soon.
     pub(crate) folded_macs: u64,
 }

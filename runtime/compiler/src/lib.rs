@@ -46,6 +46,9 @@ pub const MAX_DECODED_BYTES: u64 = 1 << 28;
 pub const MAX_TENSOR_BYTES: u64 = 1 << 30;
 /// The most elements of all constants together, those that folding makes included.
 pub const MAX_CONSTANT_ELEMENTS: u64 = 1 << 28;
+/// The most elements of constants that folding makes, or four times as many as the file has if that is more: a
+/// small file must not fill the memory.
+pub const MAX_MADE_ELEMENTS: u64 = 1 << 26;
 
 /// How to compile.
 #[derive(Clone, Debug)]

@@ -85,6 +85,7 @@ pub(crate) fn import(
     importer.functions =
         model.functions.iter().map(|function| (function.domain(), function.name())).collect();
     importer.initializers(&used)?;
+    importer.graph.file_elements = importer.graph.constant_elements;
     importer.inputs(options)?;
     importer.nodes()?;
     importer.outputs()

@@ -11,7 +11,7 @@
 //! In the end every output must hold its value. It works on addresses, so it covers the plan of the arena
 //! too. It knows which words are read, not in which order: that is for tests that run the module.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::place::{Base, Made, Place, Plan, Step};
 use crate::error::CompileError;
@@ -205,8 +205,8 @@ impl Checker<'_> {
         let sides = halo.sides.iter().zip(&place.layout.strides);
         let first: i64 = sides.map(|((before, _), stride)| -i64::from(*before) * stride).sum();
         let (whole, inside) = ([Region { first, layout: outer }], Region::whole(&place.layout));
-        let inner: std::collections::HashSet<i64> = self.words(place, &inside).collect();
-        let mut outside = std::collections::HashSet::new();
+        let inner: HashSet<i64> = self.words(place, &inside).collect();
+        let mut outside = HashSet::new();
         let mut within = 0;
         for word in self.words(place, &whole) {
             if inner.contains(&word) {

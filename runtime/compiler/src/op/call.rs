@@ -14,7 +14,7 @@ use crate::import::onnx::{AttributeProto, NodeProto};
 use crate::kernel::Kernel;
 use crate::passes::fold;
 use crate::program::{Formula, Program};
-use crate::{MAX_CONSTANT_ELEMENTS, MAX_TENSOR_BYTES};
+use crate::{MAX_CONSTANT_ELEMENTS, MAX_MADE_ELEMENTS, MAX_TENSOR_BYTES};
 
 /// What to do where samples would depend on each other.
 pub(super) const FIX_BATCH: &str = "fix the batch: --input NAME=1,…";
@@ -190,9 +190,13 @@ impl Call<'_> {
     pub(super) fn add_constant(&mut self, constant: Constant) -> Result<ValueId, Refusal> {
         check_axes(constant.shape.len())?;
         let actual = self.graph.constant_elements.saturating_add(constant.data.len() as u64);
-        if actual > MAX_CONSTANT_ELEMENTS {
+        if self.node.op_type() == "Constant" {
+            self.graph.file_elements += constant.data.len() as u64;
+        }
+        let made = self.graph.file_elements.saturating_mul(4).max(MAX_MADE_ELEMENTS);
+        let limit = MAX_CONSTANT_ELEMENTS.min(self.graph.file_elements.saturating_add(made));
+        if actual > limit {
             let what = "the model's constants, folded ones included, together".to_string();
-            let limit = MAX_CONSTANT_ELEMENTS;
             return Err(CompileError::TooLarge { what, actual, limit, unit: "elements" }.into());
         }
         let name = self.name();
@@ -276,7 +280,10 @@ impl Call<'_> {
         let constants: Vec<&Constant> =
             inputs.iter().map(|id| self.graph.constant(*id)).collect::<Option<_>>()?;
         let extents: Vec<&[u32]> = inputs.iter().map(|id| self.graph.extents(*id)).collect();
-        let macs = self.graph.folded_macs.saturating_add(op.macs(&extents, shape.elements()));
+        let looked_at = constants.iter().map(|constant| constant.data.len() as u64).sum::<u64>();
+        let looked_at = looked_at.saturating_add(shape.elements()).saturating_mul(fold::ELEMENT_MACS);
+        let macs = op.macs(&extents, shape.elements()).saturating_add(looked_at);
+        let macs = self.graph.folded_macs.saturating_add(macs);
         if macs > fold::MAX_FOLDED_MACS {
             return None;
         }

@@ -91,7 +91,9 @@ fn lower(
     };
     let arithmetic = Arithmetic::of(call.graph, x);
     if let (Some(arithmetic), Some(constant)) = (arithmetic, call.graph.constant(x)) {
-        let folded = fold_integers(constant, arithmetic, &swept, &folds(1.0), result.sample)?;
+        let count = shape.sample.iter().zip(&swept).filter(|(_, swept)| **swept);
+        let count = count.fold(1.0, |count, (extent, _)| count * *extent as f32);
+        let folded = fold_integers(constant, arithmetic, &swept, &folds(count), result.sample)?;
         return call.add_constant(folded);
     }
     let y = match Width::of(call.dtype(x)) {
@@ -208,9 +210,6 @@ fn fold_integers(
     extents: Vec<u32>,
 ) -> Result<Constant, Refusal> {
     let [fold] = folds else { return Err(no_integers()) };
-    if !fold.then.is_identity() {
-        return Err(no_integers());
-    }
     let function = function(fold.combine);
     let start = match function {
         Binary::Add => Some(0),
@@ -236,7 +235,8 @@ fn fold_integers(
     }
     let results: Option<Vec<i64>> = results.into_iter().collect();
     let results = results.ok_or_else(|| Refusal::malformed("it has no least or greatest of no numbers"))?;
-    let data = arithmetic.data(results)?;
+    let then = |result: i64| integer::evaluate(&fold.then, arithmetic, |_| result);
+    let data = arithmetic.data(results.into_iter().map(then).collect::<Result<_, _>>()?)?;
     Constant::new(extents, data).ok_or_else(integer::overflow)
 }
 

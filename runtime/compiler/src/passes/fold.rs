@@ -10,8 +10,10 @@ use crate::program::Program;
 
 /// A folded result has at most this many elements.
 pub(crate) const MAX_FOLDED_ELEMENTS: usize = 1 << 24;
-/// All folded products of a model together take at most this many multiplications.
+/// All folding of a model together takes at most as long as this many multiplications.
 pub(crate) const MAX_FOLDED_MACS: u64 = 1 << 30;
+/// As many multiplications take as long as looking at one element.
+pub(crate) const ELEMENT_MACS: u64 = 4;
 
 /// The result of a node whose operands are all known; `None` if it must be computed on the device.
 pub(crate) fn evaluate(op: &Op, inputs: &[&Constant], shape: &Shape) -> Option<Constant> {
