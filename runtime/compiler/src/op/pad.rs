@@ -39,6 +39,9 @@ pub(super) fn lower(call: &mut Call<'_>) -> Result<ValueId, Refusal> {
     }
 }
 
+/// Mode wrap goes round the tensor at most so often at each end.
+const MAX_TURNS: u32 = 64;
+
 /// What grows, grows by this much.
 fn grown(pad: i32) -> u32 {
     u32::try_from(pad).unwrap_or(0)
@@ -83,6 +86,26 @@ fn cut(call: &mut Call<'_>, x: ValueId, sides: &[(i32, i32)]) -> Result<ValueId,
     call.rearrange(x, Rearrange::Slice(steps), cut)
 }
 
+/// The tensor again and again along an axis, from so many elements before its first to so many behind its last.
+fn wrapped(
+    call: &mut Call<'_>,
+    x: ValueId,
+    axis: usize,
+    (before, after): (u32, u32),
+) -> Result<ValueId, Refusal> {
+    let extent = call.shape(x).sample[axis];
+    let (front, back) = (before % extent, after % extent);
+    let turns = before / extent + 1 + after / extent;
+    let mut parts = vec![x; turns as usize];
+    if front > 0 {
+        parts.insert(0, call.slice(x, axis, (extent - front, 1, front))?);
+    }
+    if back > 0 {
+        parts.push(call.slice(x, axis, (0, 1, back))?);
+    }
+    super::concat::join(call, &parts, axis)
+}
+
 fn constant(call: &mut Call<'_>, x: ValueId, sides: &[(u32, u32)], value: f32) -> Result<ValueId, Refusal> {
     let shape = call.shape(x);
     let whole: Option<Vec<u32>> = shape
@@ -94,8 +117,8 @@ fn constant(call: &mut Call<'_>, x: ValueId, sides: &[(u32, u32)], value: f32) -
     let whole = whole.ok_or_else(|| Refusal::too_large("its result"))?;
     if call.dtype(x) != dunlin_abi::DType::F32 {
         return Err(Refusal::unsupported(
-            "it pads something else than float32",
-            "export the model in float32",
+            format!("it pads {}", call.dtype(x)),
+            "cast it to float32 before, and back behind",
         ));
     }
     let before = sides.iter().map(|(before, _)| *before).collect();
@@ -110,17 +133,19 @@ fn repeated(call: &mut Call<'_>, x: ValueId, sides: &[(u32, u32)], mode: &str) -
         let extent = shape.sample[axis];
         let reach = match mode {
             "reflect" => extent.saturating_sub(1),
-            "wrap" => extent,
+            "wrap" => extent.saturating_mul(MAX_TURNS),
             _ => u32::MAX,
         };
         if *before > reach || *after > reach || extent == 0 {
-            return Err(Refusal::malformed(format!(
-                "it pads {extent} elements by ({before}, {after}) in mode {mode:?}"
-            )));
+            let reason = format!("it pads {extent} elements by ({before}, {after}) in mode {mode:?}");
+            return Err(Refusal::unsupported(reason, "pad by less at a time"));
+        }
+        if mode == "wrap" {
+            x = wrapped(call, x, axis, (*before, *after))?;
+            continue;
         }
         let (front, back) = match mode {
             "reflect" => ((*before, -1, *before), (extent.saturating_sub(2), -1, *after)),
-            "wrap" => ((extent - before, 1, *before), (0, 1, *after)),
             _ => ((0, 1, 1), (extent - 1, 1, 1)),
         };
         let mut parts = Vec::with_capacity(3);
