@@ -151,16 +151,13 @@ def main():
     parser.add_argument("--nodes", type=int, default=NODES_A_MODEL, help="Resize nodes in one model")
     arguments = parser.parse_args()
     # Its shape inference multiplies scales otherwise than its kernels, and warns of it.
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    onnxruntime.set_default_logger_severity(3)
     every = list(cases())
     passed, failed = 0, 0
     for start in range(0, len(every), arguments.nodes):
         batch = every[start : start + arguments.nodes]
         made, feeds = model(batch)
-        session = onnxruntime.InferenceSession(
-            made.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
         expected = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
         with tempfile.TemporaryDirectory() as folder:
             actual = run(arguments.dunlin, Path(folder), made, feeds, expected)
