@@ -9,7 +9,7 @@ own tolerances. First all inputs are inputs of the module. Where the compiler re
 shapes or weights, all inputs but the first are given to it as constants, then those that are integers, then all.
 
 `node_suite.txt` lists the cases that pass, with the way in which they do. Nothing may be wrong; a case on the list may
-not be refused, nor pass in a later way only. New passes are told, and `--update` writes the list anew. `--only NAME`
+not be refused, nor pass in a later way only. New passes are printed, and `--update` rewrites the list. `--only NAME`
 runs one case and says what became of it. The exit code is 1 if anything is wrong or a case was lost.
 """
 
@@ -164,7 +164,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--simd", default="relaxed", choices=["relaxed", "deterministic", "none", "all"])
     parser.add_argument("--only", help="the name of a case")
-    parser.add_argument("--update", action="store_true", help="write the list anew")
+    parser.add_argument("--update", action="store_true", help="rewrite the list")
     parser.add_argument("--refused", action="store_true", help="print why cases are refused")
     arguments = parser.parse_args()
     with warnings.catch_warnings():

@@ -131,7 +131,7 @@ async fn listen<T>(attempt: impl Fn() -> Result<T, ListenError>) -> Result<T, Li
                     since = Some(Instant::now());
                 }
                 Some(since) if since.elapsed() >= ADDRESS_GRACE => return Err(error),
-                // An attempt at a path is a connection that nobody accepts: 50 of them fit into any queue.
+                // An attempt at a path is a connection that is never accepted: 50 of them fit into any queue.
                 Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             },
             outcome => return outcome,

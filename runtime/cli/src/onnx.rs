@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Outcome<Onnx> {
         return Err(too_large(size));
     }
     let mut bytes = Vec::new();
-    // What is no regular file, such as a pipe, tells no size.
+    // A pipe, for example, has no size until it has been read.
     on_file("read", path, file.take(MAX_ONNX_BYTES + 1).read_to_end(&mut bytes))?;
     if bytes.len() as u64 > MAX_ONNX_BYTES {
         return Err(too_large(bytes.len() as u64));

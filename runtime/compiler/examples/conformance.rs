@@ -4,7 +4,7 @@
 //! `conformance --stdin` takes a path without its extension from each line of standard input, and answers
 //! each before it reads the next. LEVEL is `relaxed`, `deterministic`, `none` or `all`.
 //!
-//! Before a case it prints `{"start": NAME}`, so that whoever reads can tell which one hangs or ends the
+//! Before a case it prints `{"start": NAME}`, so that the reader knows which one hangs or ends the
 //! process. Then: `{"name", "verdict", "code", "detail"}` with the verdicts `pass`, `refused`, `wrong`, `fault`
 //! and `trap` of `tests/compiler/conformance`. The exit code is 1 if anything is wrong, a fault or a trap.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, unreachable_pub)]
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The place of a panic is told in the verdict, not between the lines.
+    // The verdict has the place of a panic; nothing is printed between the lines.
     std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     let engine = conformance::engine();
     let mut all_right = true;

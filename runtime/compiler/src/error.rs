@@ -14,7 +14,7 @@ pub struct Unsupported {
     pub operator: String,
     /// The node: its name, or what it makes where it has none.
     pub node: String,
-    /// The layer of the network that the exporter made it from, where the file tells.
+    /// The layer of the network that the exporter made it from, where the file has it.
     pub layer: Option<String>,
     /// Why not.
     pub reason: String,

@@ -227,7 +227,7 @@ class Builder:
     def node(self, operator, inputs, outputs=1, jumps=None, exact=None, **attributes):
         """Adds a node; its result, or a list if there are several. `None` among the inputs is a missing one.
 
-        `jumps` are the arrays whose distance from 0 tells how far an inexact operand is from a jump."""
+        `jumps` are the arrays whose distance from 0 is how far an inexact operand is from a jump."""
         inputs = list(inputs)
         while inputs and inputs[-1] is None:
             inputs.pop()
@@ -298,7 +298,7 @@ class Builder:
     # --- the whole ---
 
     def model(self):
-        """The model, and its inputs by name. Outputs: what nobody reads, and sometimes something that is read."""
+        """The model, and its inputs by name. Outputs: what no node reads, and sometimes something that a node reads."""
         read = {name for node in self.nodes for name in node.input}
         computed = {name for node in self.nodes for name in node.output}
         # Some consumers know floats only.

@@ -211,7 +211,7 @@ def kind(verdict):
 
 
 def clean(model):
-    """Leaves out what nobody reads."""
+    """Leaves out what nothing reads."""
     graph = model.graph
     while True:
         read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}

@@ -25,7 +25,7 @@ class Runner:
     def judge(self, stem):
         """The verdict on STEM.onnx with STEM.npz: a dictionary with name, verdict, code and detail."""
         if self.process is None:
-            # Panics are told in the verdicts too.
+            # The verdicts have panics too.
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )

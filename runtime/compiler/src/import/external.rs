@@ -85,12 +85,12 @@ fn request(tensor: &TensorProto, name: &str) -> Result<Option<Request>, CompileE
             Err(_) => Err(wrong(format!("its {key} {text:?} is no number of bytes"))),
         },
     };
-    let (offset, told) = (number("offset")?.unwrap_or(0), number("length")?);
+    let (offset, stated) = (number("offset")?.unwrap_or(0), number("length")?);
     let Some(size) = element_bytes(tensor) else { return Ok(None) };
     let (dims, elements) = tensor::shape(tensor, name)?;
     let length = (elements as u64).saturating_mul(size);
-    if let Some(told) = told.filter(|told| *told != length) {
-        return Err(wrong(format!("its length is {told} bytes, its dims {dims:?} ask for {length}")));
+    if let Some(stated) = stated.filter(|stated| *stated != length) {
+        return Err(wrong(format!("its length is {stated} bytes, its dims {dims:?} ask for {length}")));
     }
     Ok(Some(Request { file, offset, length, dims }))
 }

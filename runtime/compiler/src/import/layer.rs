@@ -1,4 +1,4 @@
-//! The layer of a network that an exporter made a node from, as far as the file tells.
+//! The layer of a network that an exporter made a node from, where the file has it.
 
 use super::onnx::NodeProto;
 

@@ -224,7 +224,7 @@ impl<'a> Importer<'a> {
     /// Translates every node, in order.
     fn nodes(&mut self) -> Result<(), CompileError> {
         let proto = self.proto;
-        // A node whose results nobody can read changes nothing.
+        // A node without named results changes nothing.
         let made = |node: &&NodeProto| node.output.iter().any(|name| !name.is_empty());
         for node in proto.node.iter().filter(made) {
             *self.operators.entry(node.op_type().to_string()).or_default() += 1;

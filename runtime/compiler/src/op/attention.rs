@@ -100,16 +100,16 @@ fn unmasked(call: &mut Call<'_>, k: ValueId, v: ValueId) -> Result<(ValueId, Val
     let shape = call.shape(k);
     let place = shape.sample.len() - 2;
     let columns = shape.sample[place];
-    let told = call.optional(3).and_then(|mask| call.shape(mask).sample.last().copied());
-    match told {
+    let masked = call.optional(3).and_then(|mask| call.shape(mask).sample.last().copied());
+    match masked {
         // ONNX's text lets a last axis of 1 broadcast and be padded.
         Some(1) if columns > 1 => {
             let reason = "its mask has a last axis of 1, which means one key, or all of them";
             Err(Refusal::unsupported(reason, format!("give the mask the shape [..., {columns}]")))
         }
-        Some(told) if told < columns && told > 0 => {
-            let k = call.slice(k, place, (0, 1, told))?;
-            Ok((k, call.slice(v, place, (0, 1, told))?, told))
+        Some(masked) if masked < columns && masked > 0 => {
+            let k = call.slice(k, place, (0, 1, masked))?;
+            Ok((k, call.slice(v, place, (0, 1, masked))?, masked))
         }
         Some(_) | None => Ok((k, v, columns)),
     }

@@ -1,7 +1,7 @@
 //! Element-wise nodes move before views: `f(view(product), …)` becomes `view(f(product, …))`, so that what
 //! stands behind a product is found there by the passes that put it into the product.
 //!
-//! The other operands are seen through the view backwards: constants are laid out anew, an operand that is
+//! The other operands are seen through the view backwards: constants get the order of the view's source, an operand that is
 //! the same view of something else is replaced by what it is a view of, and anything else gets the view that
 //! takes back the first one. Element-wise nodes never move before those that were put in, so each change
 //! leaves fewer pairs of a view of the file and an element-wise node behind it.
