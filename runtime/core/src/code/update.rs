@@ -76,9 +76,12 @@ super::codes! {
     TRIAL_FAILED = "trial-failed", Failed,
         "A release failed too often in its trial; the one before serves again.",
         "Look at the device's health records, and correct the model.";
-    TRIAL_STARTS = "trial-starts", Failed,
-        "Three starts in a release's trial did not survive; the one before serves again.",
-        "Run the release under the limits of the device with `dunlin bench`.";
+    TRIAL_HELD = "trial-held", Failed,
+        "The agent, or the machine, went down again and again in a release's trial; the release is held back, and the one before serves.",
+        "Find out what ended the agent: its log, the service manager, the memory of the machine. The release is tried again after ten minutes in which the agent runs, or at once with a newer deployment.";
+    RELEASE_MISSING = "release-missing", Unreachable,
+        "The broker does not send the document of a release that the device needs; the device goes on asking for it.",
+        "Publish the release again with `dunlin publish`, and check that the device may subscribe to releases.";
     CRASHED = "worker-died", Failed,
         "The worker that ran a model died.",
         "If it happens again, the model exhausts its limits; look at its memory and stack.";

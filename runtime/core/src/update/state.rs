@@ -30,10 +30,10 @@ pub const MAX_BAD: usize = 32;
 /// first, and the device's own never.
 pub const MAX_AUDIENCES: usize = 4;
 
-/// The most starts in a trial that did not survive.
+/// The most starts of the agent in a trial that did not survive; the next one holds the release back.
 pub const MAX_TRIAL_STARTS: u8 = 3;
 
-/// The most reboots of the machine in a trial: one that goes down so often is taken down by the release.
+/// The most reboots of the machine in a trial that did not survive; the next one holds the release back.
 pub const MAX_TRIAL_REBOOTS: u8 = 10;
 
 /// The longest name of a boot of the machine, in bytes: a UUID.
@@ -105,6 +105,10 @@ pub enum Stage {
         #[serde(default, skip_serializing_if = "is_zero")]
         reboots: u8,
     },
+    /// Its trial is suspended: the agent, or the machine, went down too often in it. The agent runs no code
+    /// of a model, so that this is not held against the release. It goes on with a newer deployment, or after
+    /// a while of the agent's running.
+    Held,
 }
 
 fn is_zero(number: &u8) -> bool {
@@ -160,6 +164,11 @@ impl ModelState {
     /// Whether the model's release is in its trial.
     pub fn in_trial(&self) -> bool {
         self.next.as_ref().is_some_and(|next| matches!(next.stage, Stage::Trial { .. }))
+    }
+
+    /// The release whose trial is suspended.
+    pub(super) fn held(&self) -> Option<&Installed> {
+        self.next.as_ref().filter(|next| next.stage == Stage::Held).map(|next| &next.installed)
     }
 }
 

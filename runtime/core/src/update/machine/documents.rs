@@ -18,14 +18,11 @@ use crate::update::acceptance::Judgement;
 use crate::update::clock::{Now, raised};
 use crate::update::event::{Action, Occurrence, Subject};
 use crate::update::refusal::{NoPrecompiled, Refusal};
-use crate::update::state::{
-    AcceptedSequence, MAX_MACHINE_BOOT_BYTES, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage,
-};
+use crate::update::state::{AcceptedSequence, MAX_MACHINE_BOOT_BYTES, Stage};
 
 impl Device {
-    /// A start: counts it, gives up a trial that killed three starts, loads what is installed, and
-    /// subscribes. A start after a reboot of the machine is nobody's fault, up to a number. Nothing here needs
-    /// the network.
+    /// A start: counts it, suspends a trial in which too many of them failed, loads what is installed, and
+    /// subscribes. Nothing here needs the network.
     pub(super) fn started(&mut self, now: Now, out: &mut Out) {
         self.started_ms = now.monotonic_ms;
         self.ask = Ask::content(now);
@@ -35,22 +32,7 @@ impl Device {
         self.state.machine_boot = machine_boot.filter(|name| name.len() <= MAX_MACHINE_BOOT_BYTES);
         out.persist();
         for model in self.model_names() {
-            let Some(state) = self.model_mut(&model) else { continue };
-            if let Some(next) = &mut state.next
-                && let Stage::Trial { starts, reboots } = &mut next.stage
-            {
-                let (count, most, what) = if rebooted {
-                    (reboots, MAX_TRIAL_REBOOTS, "reboots of the machine came in the trial")
-                } else {
-                    (starts, MAX_TRIAL_STARTS, "starts in the trial did not survive")
-                };
-                if *count >= most {
-                    let detail = format!("{count} {what}");
-                    self.roll_back(&model, code::update::TRIAL_STARTS.id, detail, out);
-                } else {
-                    *count += 1;
-                }
-            }
+            self.trial_started(&model, rebooted, now);
             self.load_installed(&model, out);
         }
         for digest in core::mem::take(&mut self.lost) {
@@ -197,6 +179,7 @@ impl Device {
         let accepted = AcceptedSequence { audience: audience.clone(), sequence, digest: Some(digest) };
         self.state.accept(&self.identity.device, accepted);
         let channel = deployment.channel.clone();
+        let named: Vec<ModelName> = deployment.models.iter().map(|entry| entry.model.clone()).collect();
         match audience {
             Audience::Channel(_) => {
                 self.deployments.channel = Some(deployment);
@@ -223,6 +206,9 @@ impl Device {
         out.report(Occurrence::DeploymentAccepted { audience, sequence, digest });
         out.persist_and_clean_up();
         self.reconcile_all(now, out);
+        for model in named {
+            self.resume_held(&model, out);
+        }
         self.ask_no_more_for(&wanted, out);
     }
 
@@ -346,11 +332,13 @@ impl Device {
         let Some(state) = self.state.model(model) else { return };
         let mut loads: Vec<(Digest, Load)> = Vec::new();
         if let Some(next) = &state.next {
-            let load = match next.stage {
-                Stage::Fetching => Load::Fetching,
-                Stage::Preparing | Stage::Trial { .. } => Load::Preparing,
-            };
-            loads.push((next.installed.release, load));
+            match next.stage {
+                Stage::Fetching => loads.push((next.installed.release, Load::Fetching)),
+                Stage::Preparing | Stage::Trial { .. } => {
+                    loads.push((next.installed.release, Load::Preparing));
+                }
+                Stage::Held => {}
+            }
         }
         if let Some(fallback) = state.fallback() {
             loads.insert(0, (fallback.release, Load::Preparing));

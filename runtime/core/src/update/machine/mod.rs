@@ -3,13 +3,14 @@
 //! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
 //! documents, and `ask` asks for them again; `standing` says what a person should look at while it lasts;
 //! `desire` says what the accepted deployments want of a model; `install` is the table of (load, event) for
-//! releases; `trial` judges probation; `settle` chooses which loaded release serves.
+//! releases; `deaths` says what follows from a worker's death; `trial` judges probation; `settle` chooses which loaded release serves.
 //!
 //! Invariants, each held by a property test: no release that is installed has a counter below its
 //! floor or the root's minimum, none is revoked; sequences of an audience never fall within a deploy
 //! epoch; in every step the stores come first, then `Persist`, then everything else.
 
 mod ask;
+mod deaths;
 mod desire;
 mod documents;
 mod install;
@@ -132,6 +133,8 @@ pub struct Device {
     ask: ask::Ask,
     /// Named by the state, but absent or damaged in the store.
     lost: Vec<Digest>,
+    /// Documents that have to come before anything goes on, and since when, in monotonic milliseconds.
+    missing: BTreeMap<Digest, u64>,
 }
 
 /// A stored state that cannot be continued from.
@@ -210,6 +213,7 @@ impl Device {
             standing_told: Vec::new(),
             ask: ask::Ask::default(),
             lost: Vec::new(),
+            missing: BTreeMap::new(),
         };
         device.recall(&documents.into_iter().collect());
         Ok(device)
@@ -260,6 +264,17 @@ impl Device {
                     &mut out,
                 );
             }
+            Event::TransferStalled { release, code, detail } => {
+                self.release_event(
+                    now,
+                    release,
+                    install::ReleaseEvent::TransferStalled { code, detail },
+                    &mut out,
+                );
+            }
+            Event::TransferResumed { release } => {
+                self.release_event(now, release, install::ReleaseEvent::TransferResumed, &mut out);
+            }
             Event::Prepared { release } => {
                 self.release_event(now, release, install::ReleaseEvent::Prepared, &mut out);
             }
@@ -275,8 +290,11 @@ impl Device {
                     &mut out,
                 );
             }
-            Event::Crashed { release, code, detail } => {
-                self.release_event(now, release, install::ReleaseEvent::Crashed { code, detail }, &mut out);
+            Event::WorkerDied { suspects, code, detail } => {
+                self.worker_died(now, suspects, (code, detail), &mut out);
+            }
+            Event::Unloaded { release } => {
+                self.release_event(now, release, install::ReleaseEvent::Unloaded, &mut out);
             }
             Event::Ticked => self.ticked(now, &mut out),
         }
@@ -341,6 +359,12 @@ impl Device {
     /// The release that requests to a model go to, in this boot.
     pub fn serving(&self, model: &ModelName) -> Option<Digest> {
         self.live.get(model)?.running
+    }
+
+    /// The releases of a model that are loaded, in this boot.
+    pub fn loaded(&self, model: &ModelName) -> impl Iterator<Item = Digest> + '_ {
+        let progress = self.live.get(model).into_iter().flat_map(|live| live.progress.iter());
+        progress.filter(|(_, progress)| progress.load == live::Load::Ready).map(|(release, _)| *release)
     }
 
     /// How often to report health, in seconds: the device's own deployment first, then the channel's;
