@@ -188,6 +188,7 @@ fn describe_model(model: &ModelState, text: &mut String) {
             Stage::Fetching => "fetching ",
             Stage::Preparing => "preparing",
             Stage::Trial { .. } => "in trial ",
+            Stage::Held => "held back",
         };
         let _ = writeln!(text, "  {stage} {}", release(&next.installed));
     }

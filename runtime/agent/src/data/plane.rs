@@ -54,6 +54,7 @@ pub(super) enum Message {
     Discard(Digest, Reply<()>),
     Forget(ModelName, Reply<()>),
     Observe(Interval, Reply<Vec<Observation>>),
+    Ping(Reply<()>),
 }
 
 /// A handle on the data plane. Clones talk to the same one; it ends with the last of them.
@@ -133,6 +134,14 @@ impl DataPlane {
     /// [`DataError::Ended`] only.
     pub async fn forget(&self, model: ModelName) -> Result<(), DataError> {
         self.ask(|reply| Message::Forget(model, reply)).await
+    }
+
+    /// Waits until the router answers.
+    ///
+    /// # Errors
+    /// [`DataError::Ended`] only.
+    pub async fn ping(&self) -> Result<(), DataError> {
+        self.ask(Message::Ping).await
     }
 
     /// Runs a request; that of a quick model on this thread.
@@ -227,6 +236,7 @@ impl Router {
                 self.staged.retain(|(_, staged), _| *staged != release);
                 drop(reply.send(Ok(())));
             }
+            Message::Ping(reply) => drop(reply.send(Ok(()))),
             Message::Observe(interval, reply) => drop(reply.send(Ok(self.observe(interval)))),
         }
     }

@@ -119,9 +119,8 @@ impl Device {
         let held = self.state.model(model).and_then(|state| state.held());
         let Some(release) = held.map(|held| held.release) else { return };
         self.set_stage(model, Stage::Preparing, out);
-        match self.live.get(model).and_then(|live| live.load(&release)) {
-            None => self.prepare(model, release, out),
-            Some(_) => {}
+        if self.live.get(model).is_none_or(|live| live.load(&release).is_none()) {
+            self.prepare(model, release, out);
         }
     }
 

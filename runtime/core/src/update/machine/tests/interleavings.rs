@@ -225,7 +225,6 @@ fn what_is_wanted_serves(world: &World) {
 }
 
 proptest! {
-
     #[test]
     fn belief_and_worker_agree_in_any_interleaving(
         steps in proptest::collection::vec(moves(), 1..60)
