@@ -28,6 +28,7 @@ mod mosquitto;
 mod onnx;
 mod options;
 mod precompiled;
+mod probation;
 mod registry;
 mod resume;
 mod threshold;

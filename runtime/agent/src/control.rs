@@ -9,8 +9,8 @@
 
 pub(crate) mod boot;
 pub(crate) mod durable;
-mod prepare;
 mod preparations;
+mod prepare;
 mod presence;
 mod record;
 mod report;
@@ -381,7 +381,9 @@ impl Control {
     }
 
     async fn prepared(&mut self, attempt: Attempt, event: Event) -> Result<(), AgentError> {
-        let (Event::Prepared { release } | Event::PrepareFailed { release, .. }) = event else { return Ok(()) };
+        let (Event::Prepared { release } | Event::PrepareFailed { release, .. }) = event else {
+            return Ok(());
+        };
         if self.preparations.ended(release, attempt) {
             self.handle(event).await?;
         } else if !self.preparations.is_under_way(release) && !self.has_loaded(release) {

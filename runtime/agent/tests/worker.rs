@@ -50,15 +50,16 @@ async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
+async fn a_suspect_is_not_given_to_the_next_worker() {
     let mut device = Device::start().await;
     let card = card(4);
     let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
     slow.document.limits.deadline_us = 20_000_000;
     let (model, digest) = (slow.model.clone(), slow.release);
-    device.load(slow).await.unwrap();
-    device.worker.activate(model, digest).await.unwrap();
     for _ in 0..3 {
+        device.load(slow.clone()).await.unwrap();
+        device.worker.activate(model.clone(), digest).await.unwrap();
+        device.worker.serve();
         assert_eq!(device.infer(1.0), (200, 2.0));
         let stuck = stick(device.address, "adder");
         let pid = worker_at(device.address);
@@ -71,8 +72,24 @@ async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
             "{death:?}"
         );
         drop(stuck);
+        assert_eq!(device.worker.loaded(digest).await.unwrap(), None);
+        assert!(device.worker.activate(model.clone(), digest).await.is_err());
     }
-    assert_eq!(device.infer(2.0), (200, 3.0));
+    // Nothing was decided: after a while connections are taken without the release.
+    assert_eq!(device.infer(2.0).0, 404);
+}
+
+/// Nothing calls a model, and so no deadline passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_that_hangs_is_replaced() {
+    let mut device = Device::start().await;
+    device.serve("1", 1.0, "").await;
+    let started = Instant::now();
+    kill_process(worker_at(device.address), Signal::STOP).unwrap();
+    let death = device.death().await;
+    eprintln!("an idle worker that hangs is ended after {:?}", started.elapsed());
+    assert_eq!((death.code.id, death.suspects.as_slice()), ("worker-stuck", [].as_slice()), "{death:?}");
+    assert_eq!(device.infer(1.0), (200, 2.0));
 }
 
 /// What a model that is proven to end, and does not, would look like from outside: a call that goes on after
@@ -94,6 +111,8 @@ async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
     );
     assert!(death.detail.contains("its deadline is 200ms"), "{}", death.detail);
     drop(stuck);
+    device.serve("1", 1.0, STUCK).await;
+    device.worker.serve();
     assert_eq!(device.infer(1.0), (200, 2.0));
 }
 

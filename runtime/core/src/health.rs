@@ -42,8 +42,7 @@ impl Counters {
     /// Adds what another instance of the same release counted.
     pub fn add(&mut self, other: &Counters) {
         self.answered(other.inferences);
-        let tables =
-            [(&mut self.failures, &other.failures), (&mut self.rejections, &other.rejections)];
+        let tables = [(&mut self.failures, &other.failures), (&mut self.rejections, &other.rejections)];
         for (table, further) in tables {
             for (code, count) in further {
                 let sum = table.entry(code.clone()).or_default();

@@ -36,9 +36,9 @@ mod supervisor;
 pub use build::{Built, CompileBounds, Prepare, build_here};
 pub use children::Program;
 pub use flight::Flight;
+pub use handle::{Died, Loadable, Settings, Worker};
 pub use isolation::{Bounds, Layer, lock};
 pub use supervisor::GRACE;
-pub use handle::{Died, Loadable, Settings, Worker};
 
 pub(crate) use build::main as compile_child;
 pub(crate) use flight::Place;

@@ -177,7 +177,14 @@ impl Device {
         self.prepare(model, release, out);
     }
 
-    pub(super) fn prepared(&mut self, model: &ModelName, release: Digest, place: Place, now: Now, out: &mut Out) {
+    pub(super) fn prepared(
+        &mut self,
+        model: &ModelName,
+        release: Digest,
+        place: Place,
+        now: Now,
+        out: &mut Out,
+    ) {
         self.live.entry(model.clone()).or_default().set(release, Load::Ready);
         match place {
             Place::Coming => {

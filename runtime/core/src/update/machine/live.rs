@@ -72,8 +72,7 @@ impl Live {
 
     /// Moves a release on; its failed attempts stay counted, and its trouble stands, until it is ready.
     pub(super) fn set(&mut self, release: Digest, load: Load) {
-        let progress =
-            self.progress.entry(release).or_insert(Progress { load, attempts: 0, trouble: None });
+        let progress = self.progress.entry(release).or_insert(Progress { load, attempts: 0, trouble: None });
         progress.load = load;
         if load == Load::Ready {
             (progress.attempts, progress.trouble) = (0, None);
@@ -90,7 +89,11 @@ impl Live {
     /// active release: 5 s doubled with each failure up to an hour, of
     /// which a random half, so that a fleet does not come back as one.
     pub(super) fn back_off_ms(&mut self, release: Digest, random: u64) -> u64 {
-        let fresh = Progress { load: Load::Preparing, attempts: self.crashes.saturating_sub(MAX_CRASHES), trouble: None };
+        let fresh = Progress {
+            load: Load::Preparing,
+            attempts: self.crashes.saturating_sub(MAX_CRASHES),
+            trouble: None,
+        };
         let progress = self.progress.entry(release).or_insert(fresh);
         progress.attempts = progress.attempts.saturating_add(1);
         let full = 5_000u64.saturating_mul(1 << progress.attempts.min(16).saturating_sub(1)).min(3_600_000);

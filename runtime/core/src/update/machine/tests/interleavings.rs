@@ -14,21 +14,43 @@ const MODELS: [&str; 2] = ["m", "n"];
 
 #[derive(Clone, Debug)]
 enum Move {
-    Deploy { model: usize, stable: u64, candidate: Option<u64>, retry: bool },
-    Remove { model: usize },
-    WithholdChunks { model: usize, counter: u64, on: bool },
-    WithholdDocument { model: usize, counter: u64, on: bool },
+    Deploy {
+        model: usize,
+        stable: u64,
+        candidate: Option<u64>,
+        retry: bool,
+    },
+    Remove {
+        model: usize,
+    },
+    WithholdChunks {
+        model: usize,
+        counter: u64,
+        on: bool,
+    },
+    WithholdDocument {
+        model: usize,
+        counter: u64,
+        on: bool,
+    },
     FillDisk(bool),
     /// One of the things under way goes on.
     Proceed(usize),
     /// Everything goes on for so many seconds.
     Pass(u64),
-    Serve { model: usize, failed: bool },
+    Serve {
+        model: usize,
+        failed: bool,
+    },
     /// In a call of what serves the first model, the second, both or none.
-    WorkerDies { in_calls: [bool; 2] },
+    WorkerDies {
+        in_calls: [bool; 2],
+    },
     /// The supervisor's word of deaths arrives.
     HearOfDeaths,
-    AgentDies,
+    AgentDies {
+        times: u32,
+    },
     PowerCut,
     Restart,
 }
@@ -50,7 +72,7 @@ fn moves() -> impl Strategy<Value = Move> {
         4 => (model, prop::bool::weighted(0.2)).prop_map(|(model, failed)| Move::Serve { model, failed }),
         3 => any::<[bool; 2]>().prop_map(|in_calls| Move::WorkerDies { in_calls }),
         1 => Just(Move::HearOfDeaths),
-        2 => Just(Move::AgentDies),
+        2 => (1u32..5).prop_map(|times| Move::AgentDies { times }),
         1 => Just(Move::PowerCut),
         1 => Just(Move::Restart),
     ]
@@ -81,6 +103,7 @@ fn play(world: &mut World, step: &Move) {
         Move::Serve { model, failed } => {
             let Some(release) = world.serving(&name(model)) else { return };
             let (served, failed) = if failed { (0, 3) } else { (4, 0) };
+            world.guilty.extend((failed > 0).then_some(release));
             world.handle(Event::Observed { release, served, failed });
         }
         Move::WorkerDies { in_calls } => {
@@ -89,7 +112,7 @@ fn play(world: &mut World, step: &Move) {
             world.worker_dies(&in_call);
         }
         Move::HearOfDeaths => world.take_deaths(),
-        Move::AgentDies => world.agent_dies(false),
+        Move::AgentDies { times } => (0..times).for_each(|_| world.agent_dies(false)),
         Move::PowerCut => world.agent_dies(true),
         Move::Restart => {
             world.handle(Event::Stopping);
@@ -109,6 +132,7 @@ fn set(set: &mut BTreeSet<Digest>, release: Digest, on: bool) {
 /// What must hold after every event.
 fn check(world: &World, step: &Move) {
     what_is_rolled_back_never_serves(world, step);
+    only_a_fault_in_a_call_blames(world, step);
     if !world.has_deaths() {
         what_serves_is_what_the_state_says(world, step);
         what_is_loaded_is_what_the_state_says(world, step);
@@ -123,6 +147,11 @@ fn what_is_rolled_back_never_serves(world: &World, step: &Move) {
         let bad = serving.filter(|release| world.shell.device.state().bad.contains(release));
         assert_eq!(bad, None, "{model} is served by what was given up, {step:?}");
     }
+}
+
+fn only_a_fault_in_a_call_blames(world: &World, step: &Move) {
+    let innocent = world.shell.device.state().bad.iter().find(|bad| !world.guilty.contains(bad));
+    assert_eq!(innocent, None, "blamed, and did nothing, {step:?}");
 }
 
 fn what_serves_is_what_the_state_says(world: &World, step: &Move) {
@@ -296,7 +325,7 @@ mod histories {
     fn deaths_of_the_agent_blame_no_release() {
         let mut world = lived(&[deploy(1), Move::Pass(30)]);
         for _ in 0..20 {
-            play(&mut world, &Move::AgentDies);
+            play(&mut world, &Move::AgentDies { times: 1 });
             world.proceed(0);
         }
         assert_eq!(world.shell.device.state().bad, []);

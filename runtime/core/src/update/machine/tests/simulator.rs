@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) chunks_withheld: BTreeSet<Digest>,
     pub(super) documents_withheld: BTreeSet<Digest>,
     pub(super) disk_full: bool,
+    /// Releases that failed in calls, or were in one when their worker died.
+    pub(super) guilty: BTreeSet<Digest>,
     sequence: u64,
     wanted: BTreeMap<ModelName, crate::document::ModelEntry>,
     pub(super) releases: BTreeMap<Digest, Release>,
@@ -83,7 +85,8 @@ pub(super) const COUNTERS: core::ops::Range<u64> = 1..4;
 
 impl World {
     pub(super) fn new() -> World {
-        let all = ["m", "n"].into_iter().flat_map(|model| COUNTERS.map(move |counter| release(model, counter)));
+        let all =
+            ["m", "n"].into_iter().flat_map(|model| COUNTERS.map(move |counter| release(model, counter)));
         World {
             shell: Shell::new(),
             process: Process::default(),
@@ -99,6 +102,7 @@ impl World {
             chunks_withheld: BTreeSet::new(),
             documents_withheld: BTreeSet::new(),
             disk_full: false,
+            guilty: BTreeSet::new(),
             sequence: 0,
             wanted: BTreeMap::new(),
             releases: all.map(|release| (digest_of(&release), release)).collect(),
@@ -308,6 +312,7 @@ impl World {
         let suspects: Vec<Digest> =
             in_call.iter().filter(|release| self.roster.get(release).is_some()).copied().collect();
         self.roster.lose(&suspects);
+        self.guilty.extend(&suspects);
         self.process = Process::default();
         self.roster.releases().into_iter().for_each(|release| self.process.load(release));
         for (model, release) in self.roster.active() {
@@ -330,7 +335,7 @@ impl World {
         let before = core::mem::replace(self, World::new());
         *self = World { shell: before.shell, store, ..World::new() };
         self.chunks_withheld = before.chunks_withheld;
-        self.documents_withheld = before.documents_withheld;
+        (self.documents_withheld, self.guilty) = (before.documents_withheld, before.guilty);
         (self.disk_full, self.sequence, self.wanted) = (before.disk_full, before.sequence, before.wanted);
         let actions = if power_cut { self.shell.power_cut() } else { self.shell.reboot() };
         let events: Vec<Event> = actions.into_iter().filter_map(|action| self.perform(action)).collect();
