@@ -143,11 +143,24 @@ async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     device.load(good()).await.unwrap();
 }
 
-/// The memory that a process alone takes, with its share of what it shares, in bytes.
+/// What a process has in memory beside programs and libraries, in bytes, with its share of what it shares: a worker
+/// that ends gives its share of the program's pages to those that remain.
 fn proportional_bytes(pid: rustix::process::Pid) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps", pid.as_raw_nonzero())).unwrap();
+    let (mut counted, mut bytes) = (false, 0);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Pss:") if counted => bytes += words.next().unwrap().parse::<u64>().unwrap() * 1024,
+            Some(word) if word.ends_with(':') => {}
+            // A mapping: addresses, permissions, offset, device, inode and, where it has one, a path.
+            _ => {
+                counted =
+                    words.nth(4).is_none_or(|path| !path.starts_with('/') || path.starts_with("/memfd:"))
+            }
+        }
+    }
+    bytes
 }
 
 /// A model that adds up 16 MiB of weights, in pages of their own.
@@ -176,7 +189,7 @@ async fn a_model_takes_its_weights_once() {
     const WEIGHTS: usize = 16 << 20;
     let device = Device::start().await;
     let card = card(1);
-    // The program's own pages are in memory after the first model.
+    // What the worker takes for itself is in memory after the first model.
     device.serve("0", 1.0, "").await;
     assert_eq!(device.infer(1.0).0, 200);
     let mut heavy = release("adder", "1", &card, weighty(WEIGHTS));
@@ -190,7 +203,6 @@ async fn a_model_takes_its_weights_once() {
     assert_eq!(device.infer(1.0).0, 200);
     let grown = proportional_bytes(worker) - before;
     eprintln!("weights of {WEIGHTS} bytes: the worker grew by {grown}");
-    // Its share of the program's pages moves a little with who else has them.
     assert!(grown >= WEIGHTS as u64 - (1 << 20), "the sum read them all: {grown}");
     assert!(grown <= WEIGHTS as u64 + (2 << 20) + 4 * 65_536, "{grown} bytes for weights of {WEIGHTS}");
 }
