@@ -38,10 +38,13 @@ pub struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Run until SIGTERM or ctrl-c (the default)
+    #[command(after_help = "Example:\n  dunlind run --config /etc/dunlin/agent.toml")]
     Run,
     /// Check the configuration and print it with every default
+    #[command(after_help = "Example:\n  dunlind check-config --config agent.toml")]
     CheckConfig,
     /// Print what the device runs and trusts; works while the agent runs
+    #[command(after_help = "Example:\n  dunlind state --config agent.toml --json")]
     State {
         /// As JSON, for scripts
         #[arg(long)]

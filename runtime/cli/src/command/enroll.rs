@@ -81,7 +81,7 @@ struct Enroll {
     #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["device", "channel"])]
     batch: Option<PathBuf>,
     /// With --batch: the first device's API listens on this port of 127.0.0.1, each further one on the next
-    #[arg(long, value_name = "PORT", requires = "batch", conflicts_with = "listen")]
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["listen", "device"])]
     api_port_from: Option<u16>,
     #[command(flatten)]
     terms: Terms,

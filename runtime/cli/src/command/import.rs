@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dunlin_core::code;
 use dunlin_fleet::Fleet;
 use dunlin_fleet::signing::Imported;
 
 use super::FleetArgument;
-use crate::failure::{Outcome, on_file};
+use crate::failure::{Failure, Outcome, on_file};
 use crate::show;
 
 /// Take a document that others signed into the fleet's folder
@@ -41,7 +42,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let fleet = arguments.fleet.open()?;
     match fleet.import(&bytes)? {
-        Imported::Root(proposal) => super::root::report(&fleet, &proposal, arguments.json),
+        Imported::Root(proposal) => {
+            super::root::report(&fleet, &proposal, arguments.json)?;
+            if proposal.trusted {
+                return Ok(());
+            }
+            let message =
+                format!("root {} still waits in {}", proposal.root.version, proposal.path.display());
+            Err(Failure::new(code::fleet::SIGNATURES_MISSING, message))
+        }
         Imported::Document(document) => {
             if arguments.json {
                 return show::json(&serde_json::json!({ "document": document.title() }));

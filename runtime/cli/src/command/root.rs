@@ -374,6 +374,9 @@ fn rotate(arguments: Rotate) -> Outcome {
     if let Some((path, secret)) = made.filter(|_| !arguments.common.dry_run) {
         let passphrase = arguments.common.fleet.passphrase.for_new(&path, arguments.no_passphrase)?;
         key::write(&path, &secret, passphrase.as_deref().map(String::as_str))?;
+        if !arguments.common.json {
+            println!("the new key is in {}: back it up", path.display());
+        }
     }
     changed(&fleet, &arguments.common, &changes)
 }
@@ -417,7 +420,7 @@ pub(crate) fn report(fleet: &Fleet, proposal: &Proposal, json: bool) -> Outcome 
             before.found, before.needed, own.found, own.needed
         );
         println!(
-            "Next: the first, with more of the keys in the folder; or the second elsewhere, then the third:"
+            "Next: the first with keys of this folder; with keys elsewhere the second there, then the third here:"
         );
     }
     for command in next {
