@@ -271,6 +271,7 @@ mod tests {
         };
         let state = DeviceState {
             format: 1,
+            device: None,
             boots: 2,
             machine_boot: None,
             root_version: 1,
