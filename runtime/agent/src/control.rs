@@ -179,6 +179,8 @@ struct Control {
     told: BTreeMap<Digest, (u64, u64)>,
     report_interval_s: Option<u32>,
     reported: Instant,
+    /// What was found damaged in the store since this start.
+    damage: Vec<String>,
 }
 
 impl Control {
@@ -229,7 +231,9 @@ impl Control {
             told: BTreeMap::new(),
             report_interval_s: config.telemetry.report_interval_s,
             reported: epoch,
+            damage: Vec::new(),
         };
+        control.report_damage();
         control.watch.presence(&config.device).await;
         let follow_up = control.perform(actions).await?;
         for event in follow_up {
@@ -536,6 +540,7 @@ impl Control {
         if self.device.state().models.iter().any(|model| model.in_trial()) {
             self.observe_trials().await?;
         }
+        self.report_damage();
         self.retry_what_waits().await?;
         self.handle(Event::Ticked).await?;
         let configured = self.report_interval_s.or(self.device.report_interval_s());

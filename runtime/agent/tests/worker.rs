@@ -116,6 +116,32 @@ async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
     assert_eq!(device.infer(1.0), (200, 2.0));
 }
 
+/// A model that was quick dozens of times is called on a thread of the API; what that thread is stuck in is
+/// nobody else's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_quick_calls_leave_the_api_free() {
+    let device = Device::with(|settings| settings.policy.instances = 4).await;
+    let card = card(4);
+    let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
+    slow.document.limits.deadline_us = 20_000_000;
+    let digest = device.load(slow).await.unwrap();
+    device.worker.activate("adder".parse().unwrap(), digest).await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(device.infer(1.0), (200, 2.0));
+    }
+    let stuck: Vec<_> = (0..3).map(|_| stick(device.address, "adder")).collect();
+    for _ in 0..20 {
+        assert_eq!(get(device.address, "/v2/health/live").status, 200);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(device.infer(1.0), (200, 2.0), "an instance is left");
+    for stream in stuck {
+        stream.set_nonblocking(true).unwrap();
+        let answer = stream.peek(&mut [0]).unwrap_err();
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "it is still in its call");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     let device = Device::start().await;

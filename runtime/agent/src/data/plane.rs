@@ -20,6 +20,7 @@ use super::message::{
 };
 use super::queue::Refused;
 use super::running::{Job, Running};
+use super::seats::Seats;
 use super::table::Table;
 use crate::worker::Flight;
 
@@ -79,7 +80,7 @@ impl DataPlane {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let loader = Loader::start(Tools { engine, flight, policy }, sender.downgrade())?;
+        let loader = Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
         let table = Table::default();
         let router = Router { loader, table: table.clone(), staged: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;

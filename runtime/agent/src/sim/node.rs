@@ -135,7 +135,7 @@ impl Node {
             store.commit(&state)?;
             Ok((state, root))
         };
-        let device = boot::restore(&store, identity, enrol).map_err(|error| error.to_string())?;
+        let device = boot::restore(&store, identity, || None, enrol).map_err(|error| error.to_string())?;
         let mut running = Running {
             store,
             device,

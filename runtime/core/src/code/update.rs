@@ -97,6 +97,9 @@ super::codes! {
     STATE_RECOVERED = "state-recovered", Failed,
         "Both copies of the device's state were damaged: it runs what was proven last, and installs nothing before it knows what is new.",
         "Check the disk, and run `dunlin deploy --echo @DEVICE`: the device then follows deployments again.";
+    ROOT_LOST = "root-damaged", Failed,
+        "The stored copy of the trusted root is damaged: what is installed runs on, and nothing new is followed before the same root has come from the broker again.",
+        "Check the disk, and publish every version of the root with `dunlin publish`; the device follows deployments again by itself.";
     DOCUMENT_LOST = "document-lost", Failed,
         "A stored document that the state names is missing or damaged; it is fetched again.",
         "Check the disk.";
@@ -107,6 +110,6 @@ super::codes! {
         "The stored state was written by a newer version; it is not touched.",
         "Run the newer version again, or enrol the device anew.";
     STATE_MISMATCH = "state-mismatch", Refused,
-        "The stored state, the root and the enrolment do not belong together.",
-        "Enrol the device anew.";
+        "The stored state, the root, the enrolment and the configuration do not belong together.",
+        "Put back the name and the files that the message asks for, or enrol the device anew with an empty state folder.";
 }

@@ -178,6 +178,9 @@ impl ModelState {
 pub struct DeviceState {
     /// [`STATE_FORMAT`].
     pub format: u32,
+    /// The device that it is of; `None` in a state of an earlier version, which its next commit names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
     /// How often the agent was started with this state; committed at each start.
     pub boots: u64,
     /// The boot of the machine in which the agent was started last; see [`super::Identity::machine_boot`].
@@ -231,6 +234,7 @@ impl DeviceState {
         models.truncate(MAX_DEVICE_MODELS);
         DeviceState {
             format: STATE_FORMAT,
+            device: Some(enrolment.device.clone()),
             boots: 0,
             machine_boot: None,
             root_version: root.version(),
@@ -257,8 +261,14 @@ impl DeviceState {
     }
 
     /// A state out of the copy of what was proven, under the newest root that is stored. Deployments are not
-    /// recalled: which one was the newest is what was lost.
+    /// recalled: which one was the newest is what was lost. Where that root is older than the copy, the root of
+    /// the copy was lost too, and the state goes on naming it.
     pub fn recovered(proven: DeviceState, root: &TrustedRoot) -> DeviceState {
+        if root.version() < proven.root_version {
+            let forgotten = |accepted: AcceptedSequence| AcceptedSequence { digest: None, ..accepted };
+            let sequences = proven.sequences.into_iter().map(forgotten).collect();
+            return DeviceState { sequences, recovered: true, ..proven };
+        }
         let document = root.root();
         let same_epoch = proven.deploy_epoch == document.deploy_epoch;
         let forgotten = |accepted: AcceptedSequence| AcceptedSequence { digest: None, ..accepted };
@@ -340,6 +350,7 @@ mod tests {
         };
         let state = DeviceState {
             format: u32::MAX,
+            device: Some(long('d').parse().unwrap()),
             boots: u64::MAX,
             machine_boot: Some("x".repeat(MAX_MACHINE_BOOT_BYTES)),
             root_version: u64::MAX,

@@ -13,7 +13,7 @@ use crate::code;
 use crate::digest::Digest;
 use crate::document::{Audience, Deployment, Release, Want};
 use crate::id::ModelName;
-use crate::trust::Verified;
+use crate::trust::{TrustError, TrustedRoot, Verified};
 use crate::update::acceptance::Judgement;
 use crate::update::clock::{Now, raised};
 use crate::update::event::{Action, Occurrence, Subject};
@@ -40,6 +40,10 @@ impl Device {
             self.alarm(now, code::update::DOCUMENT_LOST, detail, Subject::Release(digest), out);
             out.act(Action::FetchRelease { digest });
         }
+        for audience in core::mem::take(&mut self.lost_deployments) {
+            let detail = format!("the deployment for {audience} is missing or damaged");
+            self.alarm(now, code::update::DOCUMENT_LOST, detail, Subject::Deployment(audience), out);
+        }
         out.act(Action::WatchRoot { version: self.root.version().saturating_add(1) });
         out.act(Action::WatchDeployments { audiences: self.audiences() });
         self.reconcile_all(now, out);
@@ -65,6 +69,9 @@ impl Device {
         };
         let version = next.version();
         self.ask = Ask::content(now);
+        if self.root_is_lost() {
+            return self.root_came_again(now, next, out);
+        }
         let wanted = self.wanted_releases();
         self.root = next;
         self.state.root_version = version;
@@ -82,6 +89,24 @@ impl Device {
         self.judge_kept_again(now, out);
         self.reconcile_all(now, out);
         self.ask_no_more_for(&wanted, out);
+    }
+
+    /// A root of the chain to the one that the state names, whose stored copy was damaged. The last of them
+    /// must be that very root: two roots of one version mean that the root keys are used in two places.
+    fn root_came_again(&mut self, now: Now, next: TrustedRoot, out: &mut Out) {
+        let (version, expected) = (next.version(), self.state.root_digest);
+        if version == self.state.root_version && next.digest() != expected {
+            let error = TrustError::Digest { expected, actual: next.digest() };
+            return self.refuse(now, Subject::Root, &Refusal::Trust(error), out);
+        }
+        out.store(Action::StoreRoot { version, envelope: next.envelope().to_vec() });
+        self.root = next;
+        out.act(Action::WatchRoot { version: version.saturating_add(1) });
+        out.report(Occurrence::RootAccepted { version });
+        if !self.root_is_lost() {
+            self.judge_kept_again(now, out);
+            self.reconcile_all(now, out);
+        }
     }
 
     /// A new deploy epoch: sequences, floors and `T_low` start anew, in the commit of the root.
@@ -117,6 +142,10 @@ impl Device {
         envelope: &[u8],
         out: &mut Out,
     ) {
+        if self.root_is_lost() {
+            let refusal = Refusal::RootLost { trusted: self.state.root_version, held: self.root.version() };
+            return self.refuse_deployment(now, audience, envelope, &refusal, out);
+        }
         match self.ground(now).judge_deployment(audience, envelope) {
             Ok(Judgement::Newer(deployment)) => self.follow(now, deployment, out),
             Ok(Judgement::Known(deployment)) => self.know_again(now, deployment, out),

@@ -135,6 +135,8 @@ pub struct Device {
     lost: Vec<Digest>,
     /// Documents that have to come before anything goes on, and since when, in monotonic milliseconds.
     missing: BTreeMap<Digest, u64>,
+    /// The deployments among them.
+    lost_deployments: Vec<Audience>,
 }
 
 /// A stored state that cannot be continued from.
@@ -156,6 +158,17 @@ pub enum RestoreError {
         /// The version of the root that came with it.
         found: u64,
     },
+    /// The state is of another device.
+    #[error(
+        "the state is of device {found}, the configuration names {wanted}: set `device` to {found} again, or give \
+         {wanted} a folder of its own with `dunlin enroll`"
+    )]
+    Device {
+        /// The device of the configuration.
+        wanted: DeviceId,
+        /// The state's.
+        found: DeviceId,
+    },
     /// The root rules another fleet.
     #[error("the root is of fleet {found}, the device of fleet {wanted}")]
     Fleet {
@@ -170,7 +183,9 @@ impl Coded for RestoreError {
     fn code(&self) -> Code {
         match self {
             RestoreError::Format { .. } => code::update::STATE_FORMAT,
-            RestoreError::Root { .. } | RestoreError::Fleet { .. } => code::update::STATE_MISMATCH,
+            RestoreError::Root { .. } | RestoreError::Fleet { .. } | RestoreError::Device { .. } => {
+                code::update::STATE_MISMATCH
+            }
         }
     }
 }
@@ -178,26 +193,33 @@ impl Coded for RestoreError {
 impl Device {
     /// A device with its committed state, the root that the state names, and the stored documents
     /// ([`DeviceState::documents`]), each under the digest it is stored by. Documents that are absent
-    /// or damaged are fetched again.
+    /// or damaged are fetched again. Where the root is, an older one of its chain takes its place: what is
+    /// installed runs, and no deployment is followed before the chain has led to the root of the state again.
     ///
     /// # Errors
     /// State, root and identity do not belong together.
     pub fn restore(
         identity: Identity,
-        state: DeviceState,
+        mut state: DeviceState,
         root: TrustedRoot,
         documents: impl IntoIterator<Item = (Digest, Vec<u8>)>,
     ) -> Result<Device, RestoreError> {
         if state.format != STATE_FORMAT {
             return Err(RestoreError::Format { found: state.format });
         }
-        if (state.root_version, state.root_digest) != (root.version(), root.digest()) {
+        let same = (state.root_version, state.root_digest) == (root.version(), root.digest());
+        if !same && root.version() >= state.root_version {
             let (wanted, digest) = (state.root_version, state.root_digest);
             return Err(RestoreError::Root { wanted, digest, found: root.version() });
         }
         if identity.fleet != *root.fleet() {
             let (wanted, found) = (identity.fleet, root.fleet().clone());
             return Err(RestoreError::Fleet { wanted, found });
+        }
+        let device = state.device.get_or_insert_with(|| identity.device.clone());
+        if *device != identity.device {
+            let (wanted, found) = (identity.device, device.clone());
+            return Err(RestoreError::Device { wanted, found });
         }
         let mut device = Device {
             identity,
@@ -214,19 +236,31 @@ impl Device {
             ask: ask::Ask::default(),
             lost: Vec::new(),
             missing: BTreeMap::new(),
+            lost_deployments: Vec::new(),
         };
         device.recall(&documents.into_iter().collect());
         Ok(device)
     }
 
     fn recall(&mut self, documents: &BTreeMap<Digest, Vec<u8>>) {
-        let deployment = |audience: &Audience| {
-            let digest = self.state.accepted(audience)?.digest?;
-            Verified::<Deployment>::recalled(documents.get(&digest)?, digest).ok()
+        let mut lost = Vec::new();
+        let mut deployment = |audience: Audience| {
+            let digest = self.state.accepted(&audience)?.digest?;
+            let stored = documents.get(&digest);
+            let recalled =
+                stored.and_then(|envelope| Verified::<Deployment>::recalled(envelope, digest).ok());
+            if recalled.is_none() {
+                lost.push(audience);
+            }
+            recalled
         };
-        let channel = deployment(&Audience::Channel(self.state.channel.clone()));
-        let device = deployment(&Audience::Device(self.identity.device.clone()));
-        self.deployments = Deployments { channel, device };
+        let channel = deployment(Audience::Channel(self.state.channel.clone()));
+        let device = deployment(Audience::Device(self.identity.device.clone()));
+        // What a deployment wants is judged by the root under which it was accepted, and by no older one.
+        if !self.root_is_lost() {
+            self.deployments = Deployments { channel, device };
+        }
+        self.lost_deployments = lost;
         for installed in self.state.models.iter().flat_map(ModelState::installed) {
             let digest = installed.release;
             let stored =
@@ -336,6 +370,11 @@ impl Device {
     /// The trusted root.
     pub fn root(&self) -> &TrustedRoot {
         &self.root
+    }
+
+    /// Whether the trusted root is damaged in the store, and an older one of its chain in its place.
+    pub fn root_is_lost(&self) -> bool {
+        self.root.version() < self.state.root_version
     }
 
     /// A release's document, if the device has it.

@@ -66,7 +66,13 @@ impl Device {
         let now_unix_s = self.ground(now).now_unix_s;
         let mut standing = Vec::new();
         let root = self.root.root();
-        if now_unix_s > root.not_after_unix_s {
+        if self.root_is_lost() {
+            let (trusted, held) = (self.state.root_version, root.version);
+            let detail = format!(
+                "the stored copy of root {trusted} is damaged; root {held} waits for every one up to it from the broker"
+            );
+            standing.push(Standing { code: code::update::ROOT_LOST, detail, what: Subject::Root });
+        } else if now_unix_s > root.not_after_unix_s {
             let detail = format!("root {} ended at {}", root.version, root.not_after_unix_s);
             standing.push(Standing { code: code::update::ROOT_EXPIRED, detail, what: Subject::Root });
         }
