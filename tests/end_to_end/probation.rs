@@ -99,7 +99,7 @@ fn a_first_release_that_kills_stops() {
 }
 
 #[test]
-fn a_release_wanted_again_goes_on_serving() {
+fn a_release_wanted_again_serves_on() {
     let world = World::new();
     let device = world.enroll("alpha");
     let config = std::fs::read_to_string(device.config()).unwrap() + "\n[pull]\nchunk_timeout_s = 1\n";
@@ -148,7 +148,7 @@ fn a_release_wanted_again_goes_on_serving() {
 }
 
 #[test]
-fn kills_of_the_agent_blame_no_release() {
+fn agent_kills_blame_no_release() {
     let world = World::new();
     let device = world.enroll("alpha");
     world.release_digits("1.0.0", 16);
@@ -174,7 +174,7 @@ fn kills_of_the_agent_blame_no_release() {
 }
 
 #[test]
-fn an_idle_worker_that_hangs_is_replaced() {
+fn replaces_a_hung_idle_worker() {
     let world = World::new();
     let device = world.enroll("alpha");
     world.release_digits("1.0.0", 16);

@@ -88,7 +88,7 @@ pub enum FetchEvent {
         /// What came, for people.
         detail: String,
     },
-    /// The broker does not send a chunk; fetching goes on. Told once until [`FetchEvent::Resumed`].
+    /// The broker does not send a chunk; fetching goes on. Sent once until [`FetchEvent::Resumed`].
     Stalled {
         /// The release.
         release: Digest,

@@ -50,7 +50,7 @@ async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspect_is_not_given_to_the_next_worker() {
+async fn the_next_worker_lacks_suspects() {
     let mut device = Device::start().await;
     let card = card(4);
     let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
@@ -81,7 +81,7 @@ async fn a_suspect_is_not_given_to_the_next_worker() {
 
 /// Nothing calls a model, and so no deadline passes.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_worker_that_hangs_is_replaced() {
+async fn replaces_a_hung_idle_worker() {
     let mut device = Device::start().await;
     device.serve("1", 1.0, "").await;
     let started = Instant::now();

@@ -32,7 +32,7 @@ impl Preparations {
         }
         let results = self.results.clone();
         tokio::spawn(async move {
-            // Nobody listens once the agent ends.
+            // The receiver is gone once the agent ends.
             let _ = results.send((attempt, work.await));
         });
     }
@@ -63,7 +63,7 @@ impl Preparations {
         self.awaited.get_or_insert_default();
     }
 
-    /// Whether they have waited long enough; says so once.
+    /// Whether they have waited long enough; true once.
     pub(super) fn is_decided(&mut self) -> bool {
         self.awaited.take_if(|awaited| awaited.is_empty()).is_some()
     }

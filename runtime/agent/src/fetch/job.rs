@@ -47,7 +47,7 @@ pub(crate) struct Pull {
     pub(crate) partial: Option<Partial>,
     /// Whether a wrong chunk was told of.
     pub(crate) told_bad: bool,
-    /// The chunk that does not come, as it was told.
+    /// The chunk that does not come, as it was reported.
     pub(crate) stalled: Option<Digest>,
     pub(crate) since_ms: u64,
 }

@@ -429,7 +429,7 @@ impl<L: ChunkLink> Task<L> {
         self.tell_of(release, FetchEvent::Slow { release, code: code::agent::SLOW_RETRIEVAL, detail });
     }
 
-    /// Tells of a release that is being fetched.
+    /// Sends an event about a release that is being fetched.
     fn tell_of(&self, release: Digest, event: FetchEvent) {
         if let Some(job) = self.jobs.get(&release) {
             self.tell(job.attempt, event);

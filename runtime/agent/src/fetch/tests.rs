@@ -352,7 +352,7 @@ async fn topics_of_other_fleets_and_kinds_are_not_taken() {
 }
 
 #[tokio::test]
-async fn what_came_of_a_cancelled_fetch_is_stale() {
+async fn a_cancelled_fetch_is_stale() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let topics = Arc::default();

@@ -15,10 +15,13 @@
 //!   step(now, Prepared{release})               ->  Persist, Switch, Report
 //!   step(now, Observed{release, …})            ->  (probation passed) Persist, Discard, CleanUp, Report
 //!                                                  (probation failed) Persist, Switch, Discard, Report
+//!   step(now, WorkerDied{suspects, …})         ->  (in its trial) Persist, Switch or Stop, Report
+//!                                                  (proven) Prepare
 //!   step(now, Ticked), once a second           ->  retries and probation by time
 //! ```
 //!
-//! Per model a release goes `Fetching -> Preparing -> Trial -> active`; the one before stays installed
+//! Per model a release goes `Fetching -> Preparing -> Trial -> active`, and from `Trial` to `Held` and back where
+//! the agent goes down too often; the one before stays installed
 //! as `previous`. During a trial the active one is loaded again beside it, so that the way back needs
 //! nothing but a switch.
 //! [`acceptance`] holds the pure judgements, `machine` what follows from them.

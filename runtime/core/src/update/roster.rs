@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suspect_is_not_given_to_the_next_worker() {
+    fn the_next_worker_lacks_suspects() {
         let mut roster = Roster::default();
         let (model, [a, b]) = ("m".parse::<ModelName>().unwrap(), [Digest::of(b"a"), Digest::of(b"b")]);
         roster.load(model.clone(), a, ());

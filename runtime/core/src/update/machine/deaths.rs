@@ -60,8 +60,8 @@ impl Device {
         }
     }
 
-    /// The worker does not have the release any more. What served is told to stop by the next settling, so
-    /// that the worker does what this state says, whatever it believes itself.
+    /// The worker does not have the release any more. `running` is left to the next settling, which orders a
+    /// switch or a stop: the worker then does what the state says, whatever it was given.
     pub(super) fn unloaded(&mut self, model: &ModelName, release: Digest, out: &mut Out) {
         let Some(live) = self.live.get_mut(model) else { return };
         let progress = live.progress.remove(&release);

@@ -17,6 +17,8 @@ use crate::trust::Verified;
 use crate::update::clock::{DAY_MS, Now};
 use crate::update::event::{Occurrence, Subject};
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// How long a document may take to come before it is an alarm, in milliseconds.
 const MISSING_MS: u64 = 60_000;
 
@@ -133,8 +135,11 @@ impl Device {
     /// Tells what stands: when it begins, and once a day while it lasts.
     pub(super) fn tell_standing(&mut self, now: Now, out: &mut Out) {
         let standing = self.standing(now);
-        self.standing_told
-            .retain(|told| standing.iter().any(|it| (it.code.id, &it.what) == (told.code, &told.what)));
+        // One that ends and begins again and again is no news each time.
+        self.standing_told.retain(|told| {
+            let stands = standing.iter().any(|it| (it.code.id, &it.what) == (told.code, &told.what));
+            stands || now.monotonic_ms.saturating_sub(told.at_ms) < HOUR_MS
+        });
         for Standing { code, detail, what } in standing {
             let known =
                 self.standing_told.iter_mut().find(|told| (told.code, &told.what) == (code.id, &what));

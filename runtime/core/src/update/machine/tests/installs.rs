@@ -222,7 +222,7 @@ fn held(shell: &Shell) -> bool {
 }
 
 #[test]
-fn deaths_of_the_agent_hold_back_without_blame() {
+fn agent_deaths_hold_back_without_blame() {
     let mut shell = Shell::new();
     let (one, two) = (release("m", 1), release("m", 2));
     shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));
@@ -260,7 +260,7 @@ fn deaths_of_the_agent_hold_back_without_blame() {
 }
 
 #[test]
-fn a_release_held_back_gives_way_to_another() {
+fn a_held_release_gives_way() {
     let mut shell = Shell::new();
     let (one, two) = (release("m", 1), release("m", 2));
     shell.deploy(&deployment(channel(), 1, vec![entry(&one)]));

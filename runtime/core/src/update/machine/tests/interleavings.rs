@@ -255,7 +255,7 @@ fn what_is_wanted_serves(world: &World) {
 
 proptest! {
     #[test]
-    fn belief_and_worker_agree_in_any_interleaving(
+    fn belief_matches_worker_in_any_interleaving(
         steps in proptest::collection::vec(moves(), 1..60)
     ) {
         let mut world = World::new();
@@ -308,7 +308,7 @@ mod histories {
     }
 
     #[test]
-    fn a_release_wanted_again_goes_on_serving() {
+    fn a_release_wanted_again_serves_on() {
         let withheld = Move::WithholdChunks { model: 0, counter: 2, on: true };
         for again in [Move::Pass(0), Move::Pass(300)] {
             let mut world = lived(&[withheld.clone(), deploy(1), Move::Pass(30), deploy(2), again]);
@@ -322,7 +322,7 @@ mod histories {
     }
 
     #[test]
-    fn deaths_of_the_agent_blame_no_release() {
+    fn agent_deaths_blame_no_release() {
         let mut world = lived(&[deploy(1), Move::Pass(30)]);
         for _ in 0..20 {
             play(&mut world, &Move::AgentDies { times: 1 });

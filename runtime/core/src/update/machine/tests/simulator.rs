@@ -269,7 +269,7 @@ impl World {
         self.inbox.push_back(Outcome::Fetch(attempt, event));
     }
 
-    /// The blobs are read, and the release is loaded into the worker; nobody looks whether it is still wanted.
+    /// The blobs are read, and the release is loaded into the worker, whether or not it is still wanted.
     fn proceed_preparation(&mut self, which: usize) {
         let (release, attempt) = self.preparing.remove(which);
         let event = if self.roster.get(&release).is_some() || self.has_blobs(&release) {
@@ -322,7 +322,7 @@ impl World {
         self.deaths.push_back(Event::WorkerDied { suspects, code, detail });
     }
 
-    /// What the supervisor tells of deaths comes to the machine.
+    /// The next death arrives at the machine.
     pub(super) fn take_deaths(&mut self) {
         if let Some(death) = self.deaths.pop_front() {
             self.handle(death);
