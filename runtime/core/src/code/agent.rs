@@ -23,7 +23,7 @@ super::codes! {
         "The part of the agent that runs models has ended or cannot start.",
         "Start the agent again; if it happens again, report it with the log around it.";
     WORKER_STUCK = "worker-stuck", Failed,
-        "A call of a model did not end long after its deadline, and the process that runs models was killed for it.",
+        "A call of a model did not end long after its deadline, or the process that runs models did not answer, and the process was killed for it.",
         "A release that does it three times is replaced by itself; report it with the release's artifact.";
     NOT_ISOLATED = "worker-not-isolated", Refused,
         "The kernel lacks a layer of the isolation that models run in.",
