@@ -16,7 +16,7 @@ use dunlin_core::topic::{self, TelemetryClass};
 use dunlin_mqtt::{Event, Events, Link, LinkError, Message, Subscription};
 use serde::Serialize;
 
-use crate::publish;
+use crate::{publish, remedy};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -141,12 +141,7 @@ pub async fn probe(
 }
 
 const SIZES: [(&str, usize, Verdict, &str); 3] = [
-    (
-        "a chunk of 32 KiB",
-        DEFAULT_CHUNK_BYTES,
-        Verdict::Bad,
-        "raise the broker's limit on packets or retained messages: mosquitto's message_size_limit, EMQX's mqtt.max_packet_size",
-    ),
+    ("a chunk of 32 KiB", DEFAULT_CHUNK_BYTES, Verdict::Bad, remedy::SIZE),
     (
         "a document of 64 KiB",
         MAX_ENVELOPE_BYTES,
@@ -173,19 +168,17 @@ async fn retained(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<V
     let topic = message.topic.clone();
     let start = Instant::now();
     if publish_in_time(link, message).await.is_err() {
-        let remedy = "let this user write below dunlin/v1/FLEET/";
-        return Ok(vec![found("publish", Verdict::Bad, "no acknowledgement came", remedy)]);
+        return Ok(vec![found("publish", Verdict::Bad, "no acknowledgement came", remedy::WRITE)]);
     }
     findings.push(good("publish", format!("acknowledged in {}", milliseconds(start))));
     if subscribe(link, &topic).await.is_err() {
-        let remedy = "let this user read below dunlin/v1/FLEET/";
-        findings.push(found("subscribe", Verdict::Bad, "refused, or without an answer", remedy));
+        findings.push(found("subscribe", Verdict::Bad, "refused, or without an answer", remedy::READ));
         return Ok(findings);
     }
     let kept = arrival(events, &topic, PATIENCE).await.is_some_and(|message| message.payload == payload);
     if !kept {
-        let remedy = "turn retained messages on, and let this user write chunks";
-        findings.push(found("retained messages", Verdict::Bad, "what was published is not there", remedy));
+        let (seen, remedy) = ("what was published is not there", remedy::WRITE_READ_RETAIN);
+        findings.push(found("retained messages", Verdict::Bad, seen, remedy));
         return Ok(findings);
     }
     findings.push(good("retained messages", "kept, and sent to whom subscribes"));

@@ -34,7 +34,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use dunlin_core::code;
 use dunlin_core::id::ModelName;
-use dunlin_fleet::Fleet;
+use dunlin_fleet::{Fleet, Session};
 use dunlin_mqtt::{BrokerUrl, ClientCertificate, Events, Link, LinkConfig, Secret, Tls};
 
 use crate::failure::{Failure, Outcome, on_file};
@@ -164,6 +164,11 @@ impl BrokerArguments {
     /// Connects, or fails soon with what stood in the way.
     pub(crate) async fn connect(&self) -> Outcome<(Link, Events)> {
         Ok(dunlin_mqtt::connect_once(self.config()?, CONNECT_TIMEOUT).await?)
+    }
+
+    /// Connects twice, to write and to read back what the broker kept.
+    pub(crate) async fn session(&self) -> Outcome<Session> {
+        Ok(Session::new(self.connect().await?, self.connect().await?))
     }
 
     /// The settings of a link, under a client id of its own.

@@ -158,6 +158,10 @@ pub struct Health {
     /// Records that were dropped unsent since the agent started, because their queue was full.
     #[serde(default)]
     pub dropped: Dropped,
+    /// Every release that the device holds: what serves, what was proven before, and what is on its way; by the
+    /// digest of its body.
+    #[serde(default)]
+    pub installed: Vec<Digest>,
     /// The models that are loaded.
     pub models: Vec<ModelHealth>,
 }
