@@ -340,6 +340,7 @@ fn every_verb_explains_itself_with_examples() {
         "release",
         "publish",
         "deploy",
+        "gc",
         "devices",
         "tail",
         "agent",
