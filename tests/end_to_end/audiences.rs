@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::registry::put;
 use crate::world::{World, ok, refused, run};
 
 fn parsed(text: &str) -> Value {
@@ -54,11 +55,22 @@ fn mistakes_are_refused_before_signing() {
     ok(&["root", "minimum", "digits", "3", "--fleet", &fleet]);
     with(&["deploy", "digits@1.1.0", "--to", "stable", "--new-channel"], 3, "release-below-floor");
     // To remove a model, its release need not be good.
-    ok(&["deploy", "digits@1.0.0", "--to", "stable", "--new-channel", "--remove", "--fleet", &fleet, "--broker", &world.url]);
+    ok(&[
+        "deploy",
+        "digits@1.0.0",
+        "--to",
+        "stable",
+        "--new-channel",
+        "--remove",
+        "--fleet",
+        &fleet,
+        "--broker",
+        &world.url,
+    ]);
 }
 
 #[test]
-fn waiting_tells_serving_refused_and_silent() {
+fn waiting_separates_refused_from_silent() {
     let world = World::new();
     let [alpha, beta] = ["alpha", "beta"].map(|device| world.enroll(device));
     let mut config = std::fs::read_to_string(beta.config()).unwrap();
@@ -71,27 +83,51 @@ fn waiting_tells_serving_refused_and_silent() {
     let deploy = |to: &str, seconds: &str, exit: i32| {
         let arguments = ["deploy", "digits@1.0.0", "--to", to, "--report-interval-s", "1", "--wait", seconds];
         let output = run(&[&arguments[..], &["--json", "--fleet", &fleet, "--broker", &world.url]].concat());
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(exit), "{out}\n{err}");
         (parsed(&out), err)
     };
-    let (told, err) = deploy("stable", "60", 3);
-    let row = |index: usize, field: &str| told["devices"][index][field].clone();
-    assert_eq!((row(0, "device"), row(0, "standing")), (json!("alpha"), json!("serves")), "{told}");
-    assert_eq!((row(1, "standing"), row(1, "code")), (json!("refused"), json!("site-model")), "{told}");
+    let (answer, err) = deploy("stable", "60", 3);
+    let row = |index: usize, field: &str| answer["devices"][index][field].clone();
+    assert_eq!((row(0, "device"), row(0, "standing")), (json!("alpha"), json!("serves")), "{answer}");
+    assert_eq!((row(1, "standing"), row(1, "code")), (json!("refused"), json!("site-model")), "{answer}");
     assert!(err.contains("error[deployment-refused]") && err.contains("1 of 2 devices refused"), "{err}");
     assert!(err.contains("beta (site-model)"), "{err}");
     alpha.serves("1.0.0");
     // A device that serves already says so with its next report.
-    let (told, _) = deploy("@alpha", "60", 0);
-    assert_eq!(told["devices"][0]["standing"], "serves", "{told}");
+    let (answer, _) = deploy("@alpha", "60", 0);
+    assert_eq!(answer["devices"][0]["standing"], "serves", "{answer}");
     world.enroll("gamma");
-    let (told, err) = deploy("@gamma", "1", 4);
-    assert_eq!(told["devices"][0]["standing"], "silent", "{told}");
+    let (answer, err) = deploy("@gamma", "1", 4);
+    assert_eq!(answer["devices"][0]["standing"], "silent", "{answer}");
     assert!(err.contains("error[deployment-silent]") && err.contains("gamma"), "{err}");
     // Without waiting, the last line says how to follow.
     let text = ok(&["deploy", "digits@1.0.0", "--to", "stable", "--fleet", &fleet, "--broker", &world.url]);
     assert!(text.lines().last().unwrap().contains("dunlin tail event"), "{text}");
+}
+
+#[test]
+fn earlier_failures_are_named() {
+    let world = World::new();
+    world.enroll("alpha");
+    world.release_digits("1.0.0", 16);
+    world.publish("digits@1.0.0");
+    let fleet = world.fleet();
+    let deploy = ["deploy", "digits@1.0.0", "--to", "stable", "--fleet", &fleet, "--broker", &world.url];
+    let planned = parsed(&ok(&[&deploy[..], &["--dry-run", "--json"]].concat()));
+    let release = &planned["deployment"]["models"][0]["want"]["release"]["stable"];
+    // What a device says whose trial failed.
+    let presence = json!({
+        "schema": 1, "device": "alpha", "boot": "0".repeat(32), "seq": 1, "time_unix_s": 1, "clock": "bounded",
+        "state": "offline", "connection": 1, "runtime": "0.1.0", "abi": 1, "root_version": 1, "failed": [release],
+    });
+    put(&world.url, vec![("dunlin/v1/test/device/alpha/presence".into(), presence.to_string().into_bytes())]);
+    let answer = run(&deploy);
+    let err = String::from_utf8(answer.stderr).unwrap();
+    assert!(err.contains("warning[release-failed-before]: it failed before on alpha"), "{err}");
+    assert_eq!(parsed(&ok(&[&deploy[..], &["--json"]].concat()))["failed_before"], json!(["alpha"]));
+    assert_eq!(parsed(&ok(&[&deploy[..], &["--json", "--retry"]].concat()))["failed_before"], json!([]));
 }
 
 #[test]
@@ -103,36 +139,42 @@ fn mistyped_channels_are_withdrawn() {
     world.publish("digits@1.0.0");
     let fleet = world.fleet();
     let places = ["--fleet", &fleet, "--broker", &world.url];
-    let told = |arguments: &[&str]| parsed(&ok(&[arguments, &places, &["--json"]].concat()));
+    let answer = |arguments: &[&str]| parsed(&ok(&[arguments, &places, &["--json"]].concat()));
     world.deploy("digits@1.0.0", "stable");
-    told(&["deploy", "digits@1.0.0", "--to", "stabel", "--new-channel"]);
-    let list = told(&["deploy", "list"]);
+    answer(&["deploy", "digits@1.0.0", "--to", "stabel", "--new-channel"]);
+    let list = answer(&["deploy", "list"]);
     let row = |list: &Value, channel: &str| {
         list.as_array().unwrap().iter().find(|row| row["audience"]["channel"] == channel).cloned().unwrap()
     };
-    assert_eq!((&row(&list, "stable")["devices"], &row(&list, "stabel")["devices"]), (&json!(["alpha"]), &json!([])));
+    assert_eq!(
+        (&row(&list, "stable")["devices"], &row(&list, "stabel")["devices"]),
+        (&json!(["alpha"]), &json!([]))
+    );
     assert_eq!(row(&list, "stabel")["models"][0]["version"], "1.0.0");
     let table = ok(&[&["deploy", "list"][..], &places].concat());
-    assert!(table.contains("channel stabel") && table.contains("digits 1.0.0") && table.contains("holds it"), "{table}");
+    assert!(
+        table.contains("channel stabel") && table.contains("digits 1.0.0") && table.contains("holds it"),
+        "{table}"
+    );
 
     // A dry run and a broker that still serves the typo change nothing; then it is gone for good.
-    assert_eq!(told(&["deploy", "delete", "stabel", "--dry-run"])["deployment"]["models"], json!([]));
-    assert_eq!(told(&["deploy", "list"]), list);
-    let deleted = told(&["deploy", "delete", "stabel"]);
+    assert_eq!(answer(&["deploy", "delete", "stabel", "--dry-run"])["deployment"]["models"], json!([]));
+    assert_eq!(answer(&["deploy", "list"]), list);
+    let deleted = answer(&["deploy", "delete", "stabel"]);
     assert_eq!((&deleted["deleted"], &deleted["deployment"]["sequence"]), (&json!(true), &json!(2)));
-    assert_eq!(row(&told(&["deploy", "list"]), "stabel")["broker"]["state"], "missing");
-    told(&["publish", "--repair"]);
-    assert_eq!(told(&["deploy", "resign", "--all"])["deployments"].as_array().unwrap().len(), 1);
-    assert_eq!(row(&told(&["deploy", "list"]), "stabel")["broker"]["state"], "missing");
-    // Whoever kept the deleted one cannot show it to devices of a later channel of that name.
-    let again = told(&["deploy", "digits@1.0.0", "--to", "stabel", "--new-channel"]);
+    assert_eq!(row(&answer(&["deploy", "list"]), "stabel")["broker"]["state"], "missing");
+    answer(&["publish", "--repair"]);
+    assert_eq!(answer(&["deploy", "resign", "--all"])["deployments"].as_array().unwrap().len(), 1);
+    assert_eq!(row(&answer(&["deploy", "list"]), "stabel")["broker"]["state"], "missing");
+    // A copy of the deleted one is no use against devices of a later channel of that name.
+    let again = answer(&["deploy", "digits@1.0.0", "--to", "stabel", "--new-channel"]);
     assert_eq!(again["deployment"]["sequence"], 3);
 
     // Where there are devices, the empty deployment stays for them, and what runs goes on.
     device.serves("1.0.0");
-    let deleted = told(&["deploy", "delete", "stable"]);
+    let deleted = answer(&["deploy", "delete", "stable"]);
     assert_eq!((&deleted["deleted"], &deleted["devices"]), (&json!(false), &json!(["alpha"])));
-    assert_eq!(row(&told(&["deploy", "list"]), "stable")["broker"]["state"], "same");
+    assert_eq!(row(&answer(&["deploy", "list"]), "stable")["broker"]["state"], "same");
     device.serves("1.0.0");
 }
 
@@ -148,8 +190,12 @@ fn lost_checks_are_warned_about() {
         assert!(err.contains(&format!("warning[{code}]: 1.0.0 has")), "{err}");
     }
     assert!(dry.status.success());
-    let told = parsed(&ok(&[&release[..], &["--json"]].concat()));
-    let codes: Vec<&str> =
-        told["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect();
+    let answer = parsed(&ok(&[&release[..], &["--json"]].concat()));
+    let codes: Vec<&str> = answer["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
     assert_eq!(codes, ["release-lost-golden", "release-lost-baseline"]);
 }

@@ -66,7 +66,7 @@ impl Plant {
         Some(Plant { world, fleet, password })
     }
 
-    /// A command with fleet and broker, as a user; as nobody in particular without a name.
+    /// A command with fleet and broker, as a user; without a name as one who may do everything.
     fn command<'a>(&'a self, user: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
         let places = ["--fleet", &self.fleet, "--broker", &self.world.url];
         let login: &[&str] =
@@ -115,7 +115,10 @@ fn dropped_publishes_fail() {
     let publish = ["publish", "digits@1.0.0"];
     for user in ["reader", "blind"] {
         let message = plant.refused(user, &publish, 3, "publish-not-kept");
-        assert!(message.contains("on dunlin/v1/test/root/1 it holds nothing: let this user write and read"), "{message}");
+        assert!(
+            message.contains("on dunlin/v1/test/root/1 it holds nothing: let this user write and read"),
+            "{message}"
+        );
     }
     // Nothing of it arrived but what the blind user wrote: the release goes last, and only behind its chunks.
     assert_eq!(plant.json(&["gc", "--listen-s", "0"])["releases"], serde_json::json!([]));
@@ -229,7 +232,10 @@ fn newer_documents_are_not_replaced() {
     plant.ok(&["deploy", "resign", "--all"]);
     std::fs::write(format!("{}/deployments/channel/stable.json", plant.fleet), deployment).unwrap();
     let message = plant.refused("", &["publish", "--repair"], 3, "deployment-conflict");
-    assert!(message.contains("deploy/channel/stable") && message.contains("this folder has sequence 1"), "{message}");
+    assert!(
+        message.contains("deploy/channel/stable") && message.contains("this folder has sequence 1"),
+        "{message}"
+    );
     std::fs::write(format!("{}/devices.json", plant.fleet), list).unwrap();
     let message = plant.refused("", &["publish", "digits@1.0.0"], 3, "deployment-conflict");
     assert!(message.contains("dunlin/v1/test/devices"), "{message}");

@@ -14,7 +14,7 @@ fn json(text: &str) -> Value {
 }
 
 /// Publishes on the broker whatever a test likes.
-fn put(url: &str, messages: Vec<(String, Vec<u8>)>) {
+pub fn put(url: &str, messages: Vec<(String, Vec<u8>)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = LinkConfig::new(url.parse().unwrap(), "hand");

@@ -6,17 +6,16 @@
 //! deployment counts when the broker holds it, and only then is it recorded in the folder
 //! ([`attempt`](crate::attempt)).
 
-use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{self, Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
-use dunlin_core::id::{ChannelId, DeviceId, ModelName};
+use dunlin_core::id::{DeviceId, ModelName};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, topic};
 use dunlin_mqtt::LinkError;
 
 use crate::attempt::{self, Place};
-use crate::devices::{self, DevicesError};
+use crate::devices;
 use crate::folder::{Fleet, FolderError};
-use crate::publish::{self, PublishError};
+use crate::publish;
 use crate::registry;
 use crate::session::{RETAINED_WAIT, Session};
 
@@ -50,165 +49,8 @@ pub struct Deployed {
     pub deployment: Deployment,
     /// The digest of its body.
     pub digest: Digest,
-}
-
-/// Why nothing was deployed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The folder stands in the way.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The broker does not answer.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// The broker does not take or keep a message.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// No device would hear it.
-    #[error(
-        "no enrolled device is in channel {channel}; {}; give --new-channel if devices are to come",
-        channels_text(channels)
-    )]
-    EmptyChannel {
-        /// The channel.
-        channel: ChannelId,
-        /// Those that have devices.
-        channels: Vec<ChannelId>,
-    },
-    /// The device refuses everything.
-    #[error("the root revokes {0}: it refuses every deployment")]
-    DeviceRevoked(DeviceId),
-    /// Devices would refuse the release.
-    #[error("the root revokes {model} release {}: every device would refuse it", release.short())]
-    ReleaseRevoked {
-        /// The model.
-        model: ModelName,
-        /// The release.
-        release: Digest,
-    },
-    /// Devices would refuse the release.
-    #[error(
-        "the root's minimum counter of {model} is {minimum}, the release has {counter}: every device would refuse it"
-    )]
-    BelowMinimum {
-        /// The model.
-        model: ModelName,
-        /// The least counter.
-        minimum: u64,
-        /// The counter of the release.
-        counter: u64,
-    },
-    /// Devices would not find the release.
-    #[error(
-        "the broker does not hold {model} release {}{}: no device could fetch it",
-        release.short(),
-        if *outdated { " as it is signed now" } else { "" }
-    )]
-    Unpublished {
-        /// The model.
-        model: ModelName,
-        /// The release.
-        release: Digest,
-        /// Whether the broker holds it under earlier signatures.
-        outdated: bool,
-    },
-    /// The deployment would be over at once.
-    #[error("a deployment must be valid for at least one day, 0 were given")]
-    Validity,
-    /// The audience is sent nothing.
-    #[error("{audience} has no deployment; {known}")]
-    NoDeployment {
-        /// The audience.
-        audience: Audience,
-        /// Which have one.
-        known: String,
-    },
-    /// Devices would refuse the release.
-    #[error(
-        "{model} has the floor {floor} for {audience}, the release has counter {counter}: every device would \
-         refuse it; choose a newer release"
-    )]
-    BelowFloor {
-        /// The audience.
-        audience: Audience,
-        /// The model.
-        model: ModelName,
-        /// The least counter.
-        floor: u64,
-        /// The counter of the release.
-        counter: u64,
-    },
-    /// Another copy of the folder knows a newer root.
-    #[error(
-        "the broker's deployment for {audience} needs root {min_root_version} and deploy epoch {deploy_epoch}, \
-         the newest root of this folder has version {version} and epoch {epoch}; bring the folder up to date"
-    )]
-    StaleFolder {
-        /// The audience.
-        audience: Audience,
-        /// The least root of the broker's deployment.
-        min_root_version: u64,
-        /// Its deploy epoch.
-        deploy_epoch: u64,
-        /// The version of this folder's newest root.
-        version: u64,
-        /// Its deploy epoch.
-        epoch: u64,
-    },
-    /// Who is asked about devices does not answer.
-    #[error(transparent)]
-    Devices(#[from] DevicesError),
-    /// There is no nonce to echo.
-    #[error("there is no nonce of {audience} to echo: {why}")]
-    NoNonce {
-        /// Who was asked.
-        audience: Audience,
-        /// Why there is none.
-        why: &'static str,
-    },
-    /// The device is not in the list.
-    #[error("{0} is not in the device list, or is decommissioned")]
-    UnknownDevice(DeviceId),
-    /// Two deployments with one sequence.
-    #[error(
-        "the broker holds sequence {sequence} for {audience} with another content than this folder signed; \
-         another copy of the folder published it, or the deploy key is stolen"
-    )]
-    Conflict {
-        /// The audience.
-        audience: Audience,
-        /// The sequence.
-        sequence: u64,
-    },
-}
-
-impl Coded for DeployError {
-    fn code(&self) -> Code {
-        match self {
-            DeployError::Folder(error) => error.code(),
-            DeployError::Link(error) => error.code(),
-            DeployError::Publish(error) => error.code(),
-            DeployError::EmptyChannel { .. } => code::fleet::CHANNEL_EMPTY,
-            DeployError::DeviceRevoked(_) => code::update::DEVICE_REVOKED,
-            DeployError::ReleaseRevoked { .. } => code::update::RELEASE_REVOKED,
-            DeployError::Unpublished { .. } => code::fleet::RELEASE_UNPUBLISHED,
-            DeployError::Validity => code::fleet::ARGUMENT,
-            DeployError::NoDeployment { .. } => code::fleet::DEPLOYMENT_UNKNOWN,
-            DeployError::Devices(error) => error.code(),
-            DeployError::NoNonce { .. } => code::fleet::NO_NONCE,
-            DeployError::UnknownDevice(_) => code::fleet::DEVICE_UNKNOWN,
-            DeployError::BelowFloor { .. } | DeployError::BelowMinimum { .. } => code::update::BELOW_FLOOR,
-            DeployError::StaleFolder { .. } | DeployError::Conflict { .. } => code::fleet::EQUIVOCATION,
-        }
-    }
-}
-
-fn channels_text(channels: &[ChannelId]) -> String {
-    if channels.is_empty() {
-        return String::from("no device is enrolled");
-    }
-    let names: Vec<&str> = channels.iter().map(ChannelId::as_str).collect();
-    format!("devices are in {}", names.join(", "))
+    /// Devices that report that what they are to run failed on them before, and that do not try it again.
+    pub failed_before: Vec<DeviceId>,
 }
 
 /// Which audiences have a deployment here, for a message.
@@ -230,7 +72,7 @@ pub async fn deploy(
     session: &mut Session,
     request: &DeployRequest,
 ) -> Result<Deployed, DeployError> {
-    attempt::reconcile(fleet, session).await?;
+    reconcile(fleet, session, request.terms).await?;
     check::audience(fleet, &request.audience, request.new_channel)?;
     check::releases(fleet, session, &request.model, &request.want).await?;
     let base = base(fleet, session, &request.audience).await?;
@@ -238,7 +80,14 @@ pub async fn deploy(
     if request.echo {
         deployment.nonce_echo = Some(nonce(fleet, session, &request.audience).await?);
     }
-    publish(fleet, session, deployment, request.terms).await
+    let failed_before = check::failed_before(fleet, session, request).await?;
+    let deployed = publish(fleet, session, deployment, request.terms).await?;
+    Ok(Deployed { failed_before, ..deployed })
+}
+
+/// Records what an interrupted command published, unless nothing is to be changed.
+async fn reconcile(fleet: &Fleet, session: &mut Session, terms: Terms) -> Result<(), DeployError> {
+    if terms.dry_run { Ok(()) } else { Ok(attempt::reconcile(fleet, session).await?) }
 }
 
 /// What the next deployment of an audience continues: the newest that this folder or the broker holds.
@@ -261,12 +110,12 @@ async fn publish(
 ) -> Result<Deployed, DeployError> {
     let (_, digest) = document::to_body(&deployment).map_err(FolderError::from)?;
     if terms.dry_run {
-        return Ok(Deployed { deployment, digest });
+        return Ok(Deployed { deployment, digest, failed_before: Vec::new() });
     }
     publish_trust(fleet, session).await?;
     let deployment = fleet.sign(&deployment)?;
     attempt::publish_and_record(fleet, session, &deployment).await?;
-    Ok(Deployed { digest, deployment: Deployment::clone(&deployment) })
+    Ok(Deployed { digest, deployment: Deployment::clone(&deployment), failed_before: Vec::new() })
 }
 
 /// Makes the broker hold what devices and collectors judge by: the roots and the device list.
@@ -439,11 +288,13 @@ fn expect_above_floor(
 
 mod audience;
 mod check;
+mod error;
 pub mod follow;
 pub mod overview;
 mod renew;
 mod withdraw;
 pub use audience::says_nothing;
+pub use error::DeployError;
 pub use renew::{Renewal, Which, decommission, move_device, renew};
 pub use withdraw::{Withdrawn, withdraw};
 

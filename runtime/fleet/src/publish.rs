@@ -45,7 +45,7 @@ pub enum PublishError {
     /// The broker holds a newer document than the folder.
     #[error(
         "the broker holds sequence {theirs} of deploy epoch {epoch} on {topic}, this folder has {ours}: another copy \
-         of the folder published it; bring the folder up to date, or sign what it holds anew with `dunlin deploy \
+         of the folder published it; bring the folder up to date, or sign what it holds again with `dunlin deploy \
          resign --all`"
     )]
     Newer {

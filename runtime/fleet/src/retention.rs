@@ -147,8 +147,8 @@ pub fn listening(fleet: &Fleet, most: Duration) -> Result<Duration, FolderError>
 /// The broker does not answer.
 pub async fn hear(fleet: &Fleet, session: &mut Session, wait: Duration) -> Result<Heard, RetentionError> {
     let (link, events) = session.reader();
-    tail::subscribe(link, fleet.name(), Some(TelemetryClass::Health)).await?;
     let rows = devices::devices(fleet, link, events, RETAINED_WAIT).await?;
+    tail::subscribe(link, fleet.name(), Some(TelemetryClass::Health)).await?;
     let is_online = |row: &&devices::DeviceRow| {
         row.presence.as_ref().is_some_and(|presence| presence.state == PresenceState::Online)
     };

@@ -52,8 +52,7 @@ pub enum Found {
 /// Messages that the broker acknowledged and does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the broker acknowledged {of} messages and does not hold {missing} of them as they were sent; on {topic} it \
-     holds {}: {reason}",
+    "the broker does not hold {missing} of {of} messages that it acknowledged; on {topic} it holds {}: {reason}",
     match found { Found::Nothing => "nothing", Found::Other => "another message" }
 )]
 pub struct NotKept {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use dunlin_core::code::{self, Code};
 use dunlin_core::document::{Audience, Want};
 use dunlin_fleet::deploy::follow::Follow;
 use dunlin_fleet::deploy::{self, DeployRequest, Deployed, Terms, Which};
@@ -262,9 +263,11 @@ impl Deploy {
     }
 
     fn print(&self, fleet: &Fleet, deployed: &Deployed, follow: Option<&Follow>) -> Outcome {
-        let Deployed { deployment, digest } = deployed;
+        let Deployed { deployment, digest, failed_before } = deployed;
         if self.signing.json {
-            let mut object = serde_json::json!({ "digest": digest, "deployment": deployment });
+            let mut object = serde_json::json!({
+                "digest": digest, "deployment": deployment, "failed_before": failed_before,
+            });
             if let Some(follow) = follow {
                 object["devices"] = serde_json::json!(follow.devices().collect::<Vec<_>>());
             }
@@ -272,6 +275,11 @@ impl Deploy {
         }
         self.signing.say_if_dry();
         println!("{} {} (sequence {})", deployment.audience, self.what(), deployment.sequence);
+        if !failed_before.is_empty() {
+            let names: Vec<&str> = failed_before.iter().map(|device| device.as_str()).collect();
+            let Code { id, remedy, .. } = code::update::RELEASE_BAD;
+            eprintln!("warning[{id}]: it failed before on {}\n  to do: {remedy}", names.join(", "));
+        }
         match follow {
             Some(follow) => wait::print(follow),
             None if self.signing.dry_run => {}

@@ -87,7 +87,7 @@ fn print(plan: &Plan, deleted: bool) {
     }
     if !plan.unheard.is_empty() {
         let names: Vec<&str> = plan.unheard.iter().map(|device| device.as_str()).collect();
-        println!("no report came from {}: what they were ever sent stays", names.join(", "));
+        println!("no report came from {}: what was ever sent there stays", names.join(", "));
     }
     let chunks = plan.topics.keys().filter(|topic| topic.contains("/chunk/")).count();
     let done = if deleted { "deleted" } else { "to delete, with --delete" };

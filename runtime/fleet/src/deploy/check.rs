@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dunlin_core::document::{Audience, Release, Want};
 use dunlin_core::id::{DeviceId, ModelName};
+use dunlin_core::telemetry::{Presence, Record as _};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, topic};
 
-use super::DeployError;
+use super::{DeployError, DeployRequest};
 use crate::folder::Fleet;
 use crate::registry::releases_of;
 use crate::session::Session;
@@ -52,6 +53,28 @@ pub(super) async fn releases(
         published(fleet, model, release, &known, &found)?;
     }
     Ok(())
+}
+
+/// The devices that report by their presence, which is retained and not signed, that a wanted release failed on them
+/// before; none where it is to be tried again.
+pub(super) async fn failed_before(
+    fleet: &Fleet,
+    session: &mut Session,
+    request: &DeployRequest,
+) -> Result<Vec<DeviceId>, DeployError> {
+    let wanted = releases_of(&request.want);
+    if request.retry || wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let devices = fleet.members(&request.audience)?;
+    let topics: Vec<String> = devices.iter().map(|device| topic::presence(fleet.name(), device)).collect();
+    let found = session.retained(&topics).await?;
+    let failed = |device: &DeviceId| {
+        let payload = found.get(&topic::presence(fleet.name(), device));
+        let presence = payload.and_then(|payload| Presence::from_json(payload).ok());
+        presence.is_some_and(|presence| presence.failed.iter().any(|release| wanted.contains(release)))
+    };
+    Ok(devices.into_iter().filter(failed).collect())
 }
 
 /// What the root says of a release; of one that this folder does not have only whether it is revoked.

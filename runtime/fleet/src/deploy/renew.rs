@@ -9,7 +9,7 @@ use dunlin_core::id::{ChannelId, DeviceId};
 use dunlin_core::topic;
 
 use super::withdraw::delete;
-use super::{DeployError, Deployed, Terms, base, check, publish, publish_trust, successor};
+use super::{DeployError, Deployed, Terms, base, check, publish, publish_trust, reconcile, successor};
 use crate::attempt;
 use crate::folder::Fleet;
 use crate::publish::root_messages;
@@ -46,7 +46,7 @@ pub async fn renew(
     which: Which,
     terms: Terms,
 ) -> Result<Renewal, DeployError> {
-    attempt::reconcile(fleet, session).await?;
+    reconcile(fleet, session, terms).await?;
     let root = fleet.root().root();
     let mut renewal =
         Renewal { device_list: renew_list(fleet, session, which, terms).await?, ..Renewal::default() };
@@ -71,7 +71,7 @@ pub async fn renew(
     Ok(renewal)
 }
 
-/// Signs the device list anew if it needs it; gives its sequence.
+/// Signs the device list again if it needs it; returns its sequence.
 async fn renew_list(
     fleet: &Fleet,
     session: &mut Session,
@@ -110,7 +110,7 @@ pub async fn move_device(
     new_channel: bool,
     terms: Terms,
 ) -> Result<Deployed, DeployError> {
-    attempt::reconcile(fleet, session).await?;
+    reconcile(fleet, session, terms).await?;
     check::device(fleet, device)?;
     let to = Audience::Channel(channel.clone());
     check::audience(fleet, &to, new_channel || fleet.served_audiences()?.contains(&to))?;
@@ -134,7 +134,7 @@ pub async fn decommission(
     device: &DeviceId,
     terms: Terms,
 ) -> Result<DeviceList, DeployError> {
-    attempt::reconcile(fleet, session).await?;
+    reconcile(fleet, session, terms).await?;
     let marked = fleet
         .device_list()?
         .filter(|list| list.devices.iter().any(|entry| entry.id == *device && entry.revoked));

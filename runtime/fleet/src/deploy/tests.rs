@@ -3,6 +3,7 @@
 use super::fixture::{deployment, release, request};
 use super::*;
 use crate::fixture::{Plant, TODAY};
+use dunlin_core::code::Coded as _;
 
 fn signed(plant: &Plant, deployment: &Deployment) -> Verified<Deployment> {
     plant.fleet.sign(deployment).unwrap()

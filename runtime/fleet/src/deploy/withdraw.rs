@@ -1,7 +1,7 @@
 //! Withdrawing: an audience is sent nothing any more.
 //!
 //! A deployment that names no model is signed with the next sequence, so that a device which has the old one does not
-//! take that up again from whoever replays it. Where the audience has devices, it stays on the broker: those that are
+//! take that up again when it is replayed. Where the audience has devices, it stays on the broker: those that are
 //! away must hear it. A device goes on with what it runs, and follows its channel for models that its own deployment
 //! named. Where the audience has none, as with a channel that was mistyped, the broker's copy is deleted, and nothing
 //! renews or restores it.
@@ -11,8 +11,7 @@ use dunlin_core::document::Audience;
 use dunlin_core::id::DeviceId;
 use dunlin_core::topic;
 
-use super::{DeployError, Deployed, Terms, audience_names, base, publish, successor};
-use crate::attempt;
+use super::{DeployError, Deployed, Terms, audience_names, base, publish, reconcile, successor};
 use crate::folder::Fleet;
 use crate::publish::retained;
 use crate::session::Session;
@@ -36,7 +35,7 @@ pub async fn withdraw(
     audience: &Audience,
     terms: Terms,
 ) -> Result<Withdrawn, DeployError> {
-    attempt::reconcile(fleet, session).await?;
+    reconcile(fleet, session, terms).await?;
     let Some(base) = base(fleet, session, audience).await? else {
         return Err(DeployError::NoDeployment { audience: audience.clone(), known: audience_names(fleet)? });
     };

@@ -45,7 +45,7 @@ fn missing_messages_name_the_reason() {
     assert_eq!((small.topic.as_str(), small.reason), ("a", remedy::WRITE_READ_RETAIN));
     let old = not_kept(&window[..1], &holding(&[("a", b"0")])).unwrap();
     assert_eq!((old.found, old.reason), (Found::Other, remedy::REPLACE));
-    assert!(old.to_string().contains("does not hold 1 of them"), "{old}");
+    assert!(old.to_string().contains("does not hold 1 of 1 messages"), "{old}");
 }
 
 #[test]

@@ -27,8 +27,8 @@ impl Watch {
     /// Follows with a line of progress on standard error.
     pub(super) async fn follow(&mut self, mut follow: Follow, fleet: &Fleet, wait: Duration) -> Follow {
         let bar = show::spinner("waiting for devices");
-        let tell = |follow: &Follow| bar.set_message(show::plain(&progress(follow)));
-        follow::follow(&mut follow, &mut self.events, fleet.name(), wait, tell).await;
+        let draw = |follow: &Follow| bar.set_message(show::plain(&progress(follow)));
+        follow::follow(&mut follow, &mut self.events, fleet.name(), wait, draw).await;
         bar.finish_and_clear();
         follow
     }
