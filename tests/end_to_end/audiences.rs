@@ -92,7 +92,10 @@ fn waiting_separates_refused_from_silent() {
     let row = |index: usize, field: &str| answer["devices"][index][field].clone();
     assert_eq!((row(0, "device"), row(0, "standing")), (json!("alpha"), json!("serves")), "{answer}");
     assert_eq!((row(1, "standing"), row(1, "code")), (json!("refused"), json!("site-model")), "{answer}");
-    assert!(err.contains("error[deployment-refused]") && err.contains("1 of 2 devices refused"), "{err}");
+    assert!(
+        err.contains("\"code\":\"deployment-refused\"") && err.contains("1 of 2 devices refused"),
+        "{err}"
+    );
     assert!(err.contains("beta (site-model)"), "{err}");
     alpha.serves("1.0.0");
     // A device that serves already says so with its next report.
@@ -101,7 +104,7 @@ fn waiting_separates_refused_from_silent() {
     world.enroll("gamma");
     let (answer, err) = deploy("@gamma", "1", 4);
     assert_eq!(answer["devices"][0]["standing"], "silent", "{answer}");
-    assert!(err.contains("error[deployment-silent]") && err.contains("gamma"), "{err}");
+    assert!(err.contains("\"code\":\"deployment-silent\"") && err.contains("gamma"), "{err}");
     // Without waiting, the last line says how to follow.
     let text = ok(&["deploy", "digits@1.0.0", "--to", "stable", "--fleet", &fleet, "--broker", &world.url]);
     assert!(text.lines().last().unwrap().contains("dunlin tail event"), "{text}");

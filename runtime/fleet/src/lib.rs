@@ -7,6 +7,8 @@
 
 mod attempt;
 pub mod ceremony;
+pub mod connection;
+pub mod consumer;
 pub mod deploy;
 pub mod devices;
 pub mod doctor;

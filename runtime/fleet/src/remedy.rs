@@ -1,10 +1,4 @@
-//! What to change at a broker: the words of the doctor, of publishing and of reading back.
-
-/// A publish is not acknowledged.
-pub(crate) const WRITE: &str = "let this user write below dunlin/v1/FLEET/";
-
-/// A subscription is refused, or nothing comes.
-pub(crate) const READ: &str = "let this user read below dunlin/v1/FLEET/";
+//! What to change at a broker: the words that the doctor and reading back share.
 
 /// What was acknowledged is not there: any of three reasons.
 pub(crate) const WRITE_READ_RETAIN: &str =

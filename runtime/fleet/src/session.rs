@@ -146,33 +146,12 @@ impl Session {
         not_kept(window, &found).map_or(Ok(()), |lost| Err(lost.into()))
     }
 
-    /// The retained messages of at most [`WINDOW`] topics; ends when all have come, or none has for `wait`.
     async fn read(
         &mut self,
         topics: &[String],
         wait: Duration,
     ) -> Result<BTreeMap<String, Bytes>, LinkError> {
-        let subscriptions: Vec<Subscription> =
-            topics.iter().map(|topic| Subscription::new(topic.clone(), MAX_PAYLOAD_BYTES)).collect();
-        answered(self.reader.subscribe(&subscriptions)).await?;
-        let mut found = BTreeMap::new();
-        while found.len() < topics.len() {
-            match tokio::time::timeout(wait, self.events.recv()).await {
-                Ok(Some(Event::Received(message))) if topics.contains(&message.topic) => {
-                    // A deletion is announced by an empty message, and is no message itself.
-                    if message.payload.is_empty() {
-                        found.remove(&message.topic);
-                    } else {
-                        found.insert(message.topic, message.payload);
-                    }
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(LinkError::Closed),
-                Err(_) => break,
-            }
-        }
-        answered(self.reader.unsubscribe(topics)).await?;
-        Ok(found)
+        retained(&self.reader, &mut self.events, topics, wait).await
     }
 
     /// Every retained message below these filters, by topic, with the size of its payload.
@@ -209,6 +188,31 @@ impl Session {
         self.writer.close().await;
         self.reader.close().await;
     }
+}
+
+/// The retained messages of at most [`WINDOW`] topics; ends when all have come, or none has for `wait`.
+async fn read(&mut self, topics: &[String], wait: Duration) -> Result<BTreeMap<String, Bytes>, LinkError> {
+    let subscriptions: Vec<Subscription> =
+        topics.iter().map(|topic| Subscription::new(topic.clone(), MAX_PAYLOAD_BYTES)).collect();
+    answered(link.subscribe(&subscriptions)).await?;
+    let mut found = BTreeMap::new();
+    while found.len() < topics.len() {
+        match tokio::time::timeout(wait, events.recv()).await {
+            Ok(Some(Event::Received(message))) if topics.contains(&message.topic) => {
+                // A deletion is announced by an empty message, and is no message itself.
+                if message.payload.is_empty() {
+                    found.remove(&message.topic);
+                } else {
+                    found.insert(message.topic, message.payload);
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(LinkError::Closed),
+            Err(_) => break,
+        }
+    }
+    answered(link.unsubscribe(topics)).await?;
+    Ok(found)
 }
 
 /// Bounds the wait for an answer: a broker that closes the connection over each subscription never gives one.

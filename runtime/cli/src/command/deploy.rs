@@ -13,7 +13,9 @@ use dunlin_fleet::deploy::follow::Follow;
 use dunlin_fleet::deploy::{self, DeployRequest, Deployed, Terms, Which};
 use dunlin_fleet::{Fleet, FolderError};
 
-use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
+use super::access::{self, BrokerArguments, FleetArgument};
+use super::root::fleet_flag;
+use super::{ReleaseName, block_on};
 use crate::failure::{Failure, Outcome};
 use crate::show;
 
@@ -177,7 +179,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 fn renew(signing: &Signing, which: Which) -> Outcome {
     let fleet = signing.fleet.open()?;
     let renewal = block_on(async {
-        let mut session = signing.broker.session().await?;
+        let mut session = signing.broker.session(&fleet).await?;
         let renewal = deploy::renew(&fleet, &mut session, which, signing.terms()).await?;
         session.close().await;
         Ok(renewal)
@@ -250,7 +252,7 @@ impl Deploy {
     }
 
     async fn publish(&self, fleet: &Fleet, request: &DeployRequest) -> Outcome<Deployed> {
-        let mut session = self.signing.broker.session().await?;
+        let mut session = self.signing.broker.session(fleet).await?;
         let deployed = deploy::deploy(fleet, &mut session, request).await?;
         session.close().await;
         Ok(deployed)
@@ -285,12 +287,12 @@ impl Deploy {
             None if self.signing.dry_run => {}
             None => {
                 let devices = fleet.members(&deployment.audience)?.len();
-                let folder = self.signing.fleet.folder().display();
+                let (place, broker) = (fleet_flag(fleet), access::broker_flag(fleet.folder())?);
                 println!(
                     "  the broker holds it for {devices} enrolled devices; what they make of it is not known"
                 );
                 println!(
-                    "  to follow it: dunlin tail event --fleet {folder}; to wait for it: deploy with --wait"
+                    "  to follow it: dunlin tail event{place}{broker}; to wait for it: deploy with --wait"
                 );
             }
         }

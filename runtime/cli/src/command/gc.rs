@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use dunlin_fleet::retention::{self, Plan, ReleaseRow};
 
-use super::{BrokerArguments, FleetArgument, block_on};
+use super::access::{BrokerArguments, FleetArgument};
+use super::block_on;
 use crate::failure::Outcome;
 use crate::show;
 
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => retention::listening(&fleet, Duration::from_secs(MOST_LISTENING_S))?,
     };
     let plan = block_on(async {
-        let mut session = arguments.broker.session().await?;
+        let mut session = arguments.broker.session(&fleet).await?;
         let bar = show::spinner("listening to devices");
         let heard = retention::hear(&fleet, &mut session, listening).await?;
         bar.finish_and_clear();

@@ -4,7 +4,8 @@ use clap::Args;
 use dunlin_fleet::publish::{self, Progress};
 use dunlin_fleet::registry;
 
-use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
+use super::access::{BrokerArguments, FleetArgument};
+use super::{ReleaseName, block_on};
 use crate::failure::Outcome;
 use crate::show;
 
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => (registry::everything(&fleet)?, None),
     };
     let survey = block_on(async {
-        let mut session = arguments.broker.session().await?;
+        let mut session = arguments.broker.session(&fleet).await?;
         let survey = if arguments.dry_run {
             registry::survey(&fleet, &mut session, messages).await?
         } else {

@@ -4,6 +4,7 @@
 //! The device list goes first, since collectors judge by it, then one deployment after the other. What was
 //! done stays done if a later one fails: doing it again is harmless.
 
+use bytes::Bytes;
 use dunlin_core::document::{Audience, DeviceEntry, DeviceList};
 use dunlin_core::id::{ChannelId, DeviceId};
 use dunlin_core::topic;
@@ -12,7 +13,7 @@ use super::withdraw::delete;
 use super::{DeployError, Deployed, Terms, base, check, publish, publish_trust, reconcile, successor};
 use crate::attempt;
 use crate::folder::Fleet;
-use crate::publish::root_messages;
+use crate::publish::{retained, root_messages};
 use crate::registry;
 use crate::session::Session;
 
@@ -122,12 +123,13 @@ pub async fn move_device(
     publish(fleet, session, next, terms).await
 }
 
-/// Marks a device as no longer of the fleet in the device list, publishes the list, and takes the device's
-/// own deployment from the broker. What the device runs goes on: only a root that revokes it makes it refuse
-/// what comes. A device that is marked already is finished with: nothing is signed again.
+/// Marks a device as no longer of the fleet in the device list, publishes the list, and deletes from the broker what
+/// it retains for the device: its own deployment and its presence. What the device runs goes on: only a root that
+/// revokes it makes it refuse what comes. A device that is marked already is only deleted from the broker, where a
+/// last connection may have left its presence.
 ///
 /// # Errors
-/// The device is not in the list; the folder, a key, or the broker.
+/// The device was never in the list; the folder, a key, or the broker.
 pub async fn decommission(
     fleet: &Fleet,
     session: &mut Session,
@@ -149,6 +151,8 @@ pub async fn decommission(
     };
     if !terms.dry_run {
         delete(fleet, session, &Audience::Device(device.clone())).await?;
+        // Not read back: a device that is still connected puts it there again.
+        session.send(&[retained(topic::presence(fleet.name(), device), Bytes::new())]).await?;
     }
     Ok(list)
 }

@@ -5,7 +5,8 @@ use dunlin_fleet::deploy::overview::{self, AudienceRow, Held, ModelRow};
 use dunlin_fleet::deploy::{self, DeployError, Withdrawn};
 
 use super::{AudienceArgument, Signing};
-use crate::command::{BrokerArguments, FleetArgument, block_on};
+use crate::command::access::{BrokerArguments, FleetArgument};
+use crate::command::block_on;
 use crate::failure::Outcome;
 use crate::show;
 
@@ -116,7 +117,7 @@ pub(super) fn delete(arguments: &Delete) -> Outcome {
     let Delete { audience, signing } = arguments;
     let fleet = signing.fleet.open()?;
     let Withdrawn { deployed, devices } = block_on(async {
-        let mut session = signing.broker.session().await?;
+        let mut session = signing.broker.session(&fleet).await?;
         let withdrawn = deploy::withdraw(&fleet, &mut session, &audience.0, signing.terms()).await?;
         session.close().await;
         Ok(withdrawn)
@@ -143,7 +144,7 @@ pub(super) fn delete(arguments: &Delete) -> Outcome {
 fn rows(fleet: &FleetArgument, broker: &BrokerArguments) -> Outcome<Vec<AudienceRow>> {
     let fleet = fleet.open()?;
     block_on(async {
-        let mut session = broker.session().await?;
+        let mut session = broker.session(&fleet).await?;
         let rows = overview::overview(&fleet, &mut session).await?;
         session.close().await;
         Ok(rows)

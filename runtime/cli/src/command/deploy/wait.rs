@@ -7,7 +7,7 @@ use dunlin_fleet::Fleet;
 use dunlin_fleet::deploy::follow::{self, DeviceStanding, Follow, Standing};
 use dunlin_mqtt::{Events, Link};
 
-use crate::command::BrokerArguments;
+use crate::command::access::BrokerArguments;
 use crate::failure::{Failure, Outcome};
 use crate::show;
 
@@ -19,7 +19,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) async fn begin(broker: &BrokerArguments, fleet: &Fleet) -> Outcome<Watch> {
-        let (link, events) = broker.connect().await?;
+        let (link, events) = broker.connect(fleet).await?;
         follow::subscribe(&link, fleet.name()).await?;
         Ok(Watch { link, events })
     }
