@@ -30,6 +30,7 @@ mod operator;
 mod options;
 mod output;
 mod precompiled;
+mod probation;
 mod registry;
 mod resume;
 mod threshold;

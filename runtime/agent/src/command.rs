@@ -223,6 +223,7 @@ fn describe_model(model: &ModelState, text: &mut String) {
             Stage::Fetching => "fetching ",
             Stage::Preparing => "preparing",
             Stage::Trial { .. } => "in trial ",
+            Stage::Held => "held back",
         };
         let _ = writeln!(text, "  {stage} {}", release(&next.installed));
     }
@@ -297,6 +298,7 @@ mod tests {
         };
         let state = DeviceState {
             format: 1,
+            device: None,
             boots: 2,
             machine_boot: None,
             root_version: 1,

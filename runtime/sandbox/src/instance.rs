@@ -7,7 +7,7 @@ use core::fmt;
 use std::time::{Duration, Instant};
 
 use dunlin_abi::{Card, Dim, MAX_ERROR_BYTES, TensorSpec, export};
-use wasmtime::{Memory, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
 use crate::call::{CallError, Stop};
 use crate::compiled::CompiledModel;
@@ -52,6 +52,11 @@ impl Instance {
     pub(crate) fn new(model: CompiledModel) -> Result<Instance, CallError> {
         let mut store = Store::new(model.template().module().engine(), Host::new(model.limits()));
         store.limiter(|host| host);
+        // The epoch says when to look, the clock what time it is: ticks that are late stop nothing later.
+        store.epoch_deadline_callback(|store| match store.data().is_late() {
+            true => Ok(UpdateDeadline::Interrupt),
+            false => Ok(UpdateDeadline::Continue(1)),
+        });
         let wasm = entered(&model, &mut store, |store| model.template().instantiate(store))
             .map_err(|stop| stopped(&model, &store, stop, None))?;
 
@@ -333,15 +338,18 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// Runs guest code; a model that is not proven to end in time, with the clock ticking and the deadline
-/// set.
+/// Runs guest code, with a new deadline where it looks at the clock.
 fn entered<R>(
     model: &CompiledModel,
     store: &mut Store<Host>,
     enter: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<R>,
 ) -> Result<R, Stop> {
-    let _running = model.deadline_ticks().map(|ticks| {
-        store.set_epoch_deadline(ticks);
+    if let Some(deadline) = model.deadline() {
+        // None is a time that this clock will never show.
+        store.data_mut().deadline = Instant::now().checked_add(deadline);
+    }
+    let _running = model.is_interruptible().then(|| {
+        store.set_epoch_deadline(1);
         model.engine().ticker().running()
     });
     enter(store).map_err(|error| Stop::of(&error))
