@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use dunlin_core::code::{self, Coded as _, Report};
+use dunlin_core::code::{self, Code, Coded as _, Report};
 use dunlin_core::update::{DeviceState, Installed, ModelState, Stage};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
@@ -77,14 +77,29 @@ pub fn main() -> ExitCode {
     let (code, message) = match Program::try_parse().map(|program| run(program.arguments, &[])) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => (error.code(), error.to_string()),
-        Err(usage) if usage.use_stderr() && is_json => (code::fleet::ARGUMENT, usage.render().to_string()),
-        Err(usage) => usage.exit(),
+        Err(usage) if usage.use_stderr() => (code::fleet::ARGUMENT, usage_message(&usage)),
+        Err(help) => help.exit(),
     };
-    let report = Report { code, message: &message };
-    let text = if is_json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() };
+    let text = report(code, &message, is_json);
     // Where standard error is closed, the exit code says that it failed.
     let _ = writeln!(std::io::stderr(), "{text}");
     ExitCode::from(code.class.exit_code())
+}
+
+/// What clap says about a command line that it cannot read, without its frame and without styles.
+pub fn usage_message(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim_end);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// An error as it is printed: JSON or text, without the passwords of URLs.
+fn report(code: Code, message: &str, is_json: bool) -> String {
+    let message = dunlin_mqtt::without_passwords(message);
+    let report = Report { code, message: &message };
+    if is_json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() }
 }
 
 /// Does what the arguments say; `run` returns when the agent was ended in order. `words` lead to these
@@ -240,6 +255,18 @@ mod tests {
         );
         assert!(matches!(parse(&["dunlind", "check-config"]).unwrap().verb, Some(Verb::CheckConfig)));
         assert!(parse(&["dunlind", "dance"]).is_err());
+    }
+
+    #[test]
+    fn usage_errors_mask_passwords() {
+        let error = Program::try_parse_from(["dunlind", "mqtt://ann:hunter2@b"]).map(|_| ()).unwrap_err();
+        let message = usage_message(&error);
+        let text = report(code::fleet::ARGUMENT, &message, false);
+        assert!(text.starts_with("error[argument]: unrecognized subcommand 'mqtt://ann:***@b'"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_str(&report(code::fleet::ARGUMENT, &message, true)).unwrap();
+        assert_eq!((&json["error"]["code"], &json["error"]["exit"]), (&"argument".into(), &2.into()));
+        assert!(!json.to_string().contains("hunter2"), "{json}");
     }
 
     #[test]
