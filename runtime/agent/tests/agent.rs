@@ -148,6 +148,7 @@ async fn a_release_that_fails_its_trial_gives_way_to_the_one_before() {
     assert_eq!(agent.infer("m", 1.0), Ok(2.0));
     assert_eq!(agent.terminate(), Some(0));
     assert_eq!(plant.state()["bad"][0], plant::digest(&bad).to_string());
+    assert_eq!(plant.offline(PATIENCE).await.failed, [plant::digest(&bad)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

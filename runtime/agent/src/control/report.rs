@@ -55,7 +55,9 @@ impl Control {
         alarms.extend(self.own_alarms().into_iter().map(|alarm| alarm.code.to_string()));
         alarms.dedup();
         let dropped = self.outbox.dropped();
-        let condition = Condition { dropped, freshness: device.freshness(now), alarms };
+        let models = device.state().models.iter();
+        let installed = models.flat_map(|model| model.installed().map(|release| release.release)).collect();
+        let condition = Condition { dropped, freshness: device.freshness(now), alarms, installed };
         let header = |_| record::header(device, boot, now, 0);
         let report = self.reporter.report(self.reported, &observations, condition, header);
         let (health, drifts, events) = (report.health, report.drift, report.events);
