@@ -6,7 +6,6 @@ mod rows;
 mod unwritten;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dunlin_abi::{Card, Dim, TensorSpec};
 use dunlin_core::VerifiedArtifact;

@@ -221,6 +221,7 @@ impl Router {
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
+                self.table.know(&model);
                 let active = self.table.active(model.as_str()).ok();
                 if active.is_some() {
                     self.table.switch(&model, None);

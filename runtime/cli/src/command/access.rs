@@ -136,6 +136,11 @@ pub(crate) fn parse_url(what: &str, text: &str) -> Outcome<BrokerUrl> {
     })
 }
 
+/// Help for `--broker` where it is kept for later commands and comes from no other source.
+pub(crate) const KEPT_BROKER_HELP: &str = "The broker: mqtts://[USER@]HOST[:PORT], or mqtt:// without TLS\n\nIt is \
+                                           kept in connection.toml of the fleet's folder, with the flags below. A \
+                                           password in it is refused: --password-file names a file with one.";
+
 /// Which broker, and who we are to it.
 #[derive(Args, Clone, Default)]
 pub(crate) struct BrokerArguments {

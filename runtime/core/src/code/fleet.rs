@@ -45,7 +45,7 @@ super::codes! {
         "Name the folder by `--fleet DIR` if you trust its owner.";
     CONNECTION = "connection-invalid", Usage,
         "`connection.toml` of the fleet's folder is not valid.",
-        "Correct the line that the message names, or write the file anew with `dunlin connection set`.";
+        "Correct the line that the message names, or replace the file with `dunlin connection set`.";
     BROKER_MISSING = "broker-missing", Usage,
         "No broker is named.",
         "Give `--broker URL`, set DUNLIN_BROKER, or keep it in the fleet's folder with `dunlin connection set --broker URL`.";
