@@ -141,7 +141,7 @@ fn a_release_wanted_again_goes_on_serving() {
     world.deploy("digits@1.1.0", "stable");
     eventually("it is an alarm again", || has_alarm(&device, "chunk-missing"));
     let fleet = world.fleet();
-    ok(&["publish", "digits@1.1.0", "--fleet", &fleet, "--broker", &world.url, "--repair"]);
+    ok(&["publish", "--repair", "--fleet", &fleet, "--broker", &world.url]);
     device.serves("1.1.0");
     eventually("the alarm ends", || (alarms(&device)?.is_empty()).then_some(()));
     device.classify(&test_images().0);

@@ -76,7 +76,7 @@ async fn a_suspect_is_not_given_to_the_next_worker() {
         assert!(device.worker.activate(model.clone(), digest).await.is_err());
     }
     // Nothing was decided: after a while connections are taken without the release.
-    assert_eq!(device.infer(2.0).0, 404);
+    assert_eq!(device.infer(2.0).0, 503);
 }
 
 /// Nothing calls a model, and so no deadline passes.

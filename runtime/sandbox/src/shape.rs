@@ -134,7 +134,12 @@ mod tests {
     use super::*;
     use wasmparser::BlockType::Empty;
 
-    fn take(shape: &mut Shape, operator: &Operator<'_>, values: u64, live: u64) -> Result<(), AdmissionError> {
+    fn take(
+        shape: &mut Shape,
+        operator: &Operator<'_>,
+        values: u64,
+        live: u64,
+    ) -> Result<(), AdmissionError> {
         shape.operator(operator, Around { values, live }, String::new)
     }
 

@@ -80,7 +80,8 @@ impl DataPlane {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let loader = Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
+        let loader =
+            Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
         let table = Table::default();
         let router = Router { loader, table: table.clone(), staged: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;
@@ -220,6 +221,7 @@ impl Router {
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
+                self.table.know(&model);
                 let active = self.table.active(model.as_str()).ok();
                 if active.is_some() {
                     self.table.switch(&model, None);

@@ -27,6 +27,8 @@ pub struct Condition {
     pub freshness: Freshness,
     /// The codes of the alarms that stand.
     pub alarms: Vec<String>,
+    /// The releases that it holds.
+    pub installed: Vec<Digest>,
 }
 
 /// The records of one interval.
@@ -77,6 +79,7 @@ impl Reporter {
                 proven_age_s: condition.freshness.proven_age_s,
                 alarms: condition.alarms,
                 dropped: condition.dropped,
+                installed: condition.installed,
                 models: model_health(observations),
             },
             drift: Vec::new(),

@@ -41,6 +41,7 @@ pub use isolation::{Bounds, Layer, lock};
 pub use supervisor::GRACE;
 
 pub(crate) use build::main as compile_child;
+pub(crate) use children::close_inherited;
 pub(crate) use flight::Place;
 pub(crate) use process::main as worker;
 pub(crate) use sealed::{create as memory_file, seal};

@@ -458,7 +458,7 @@ fn signing_commands(fleet: &Fleet, pending: &Path) -> Vec<String> {
 }
 
 /// `--fleet DIR`, where the folder is not found without.
-fn fleet_flag(fleet: &Fleet) -> String {
+pub(super) fn fleet_flag(fleet: &Fleet) -> String {
     match fleet.folder() == Path::new(".") {
         true => String::new(),
         false => format!(" --fleet {}", fleet.folder().display()),
