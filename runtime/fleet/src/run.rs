@@ -6,7 +6,6 @@ mod rows;
 mod unwritten;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dunlin_abi::{Card, Dim, TensorSpec};
 use dunlin_core::VerifiedArtifact;
@@ -207,14 +206,6 @@ impl Runner {
     /// As [`Runner::load`].
     pub(crate) fn within(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<Runner, RunError> {
         Runner::of(admitted(bytes, summary, limits)?)
-    }
-
-    /// Admits, compiles and instantiates a local file on terms of a device's.
-    ///
-    /// # Errors
-    /// As [`Runner::load`].
-    pub fn on_terms(bytes: Vec<u8>, terms: &Admission) -> Result<Runner, RunError> {
-        Runner::of(dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), terms)?)
     }
 
     fn of(admitted: AdmittedModel) -> Result<Runner, RunError> {

@@ -31,7 +31,8 @@ pub(crate) const BRANCHES: Bound = Bound("branches of one function", 20_000);
 pub(crate) const MERGES: Bound = Bound("blocks times locals and operands of one function", 1_000_000);
 /// The same, summed over the module.
 pub(crate) const ALL_MERGES: Bound = Bound("blocks times locals and operands of all functions", 4_000_000);
-/// Parameters and results of one function's blocks, and those beyond 8 of the function and of each of its calls.
+/// Parameters and results at the begin and end of each of one function's blocks, beyond 2, and of the function and
+/// each of its calls, beyond 8.
 pub(crate) const VALUES: Bound = Bound("values that blocks and calls of one function take and give", 50_000);
 /// The same, summed over the module.
 pub(crate) const ALL_VALUES: Bound =

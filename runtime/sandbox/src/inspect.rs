@@ -11,8 +11,8 @@ use dunlin_core::Digest;
 use wasmparser::types::TypesRef;
 use wasmparser::{
     CustomSectionReader, DataSectionReader, FuncToValidate, FuncValidatorAllocations, FunctionBody,
-    MemorySectionReader, Operator, OperatorsReader, Parser, Payload, TableSectionReader, ValidPayload, Validator,
-    ValidatorResources, WasmFeatures,
+    MemorySectionReader, Operator, OperatorsReader, Parser, Payload, TableSectionReader, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
 };
 
 use crate::admission::AdmissionError;

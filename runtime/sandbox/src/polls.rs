@@ -91,7 +91,8 @@ fn rewrite(wasm: &[u8], watch: Watch) -> Result<Cow<'_, [u8]>> {
     let (mut helpers, mut bodies, mut is_changed) = (None, Vec::new(), false);
     let functions = count_functions(wasm)?;
     each_function(wasm, |_, function, body, allocations| {
-        let helpers = helpers.get_or_insert_with(|| Helpers::after(functions, matches!(watch, Watch::Polls(_))));
+        let helpers =
+            helpers.get_or_insert_with(|| Helpers::after(functions, matches!(watch, Watch::Polls(_))));
         let (range, index) = (body.range(), function.index as usize);
         let (edits, done) = match &watch {
             Watch::Checks => checks(helpers, function, body, allocations)?,

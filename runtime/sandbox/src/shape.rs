@@ -53,6 +53,13 @@ pub(crate) struct Shape {
 /// Values of a call or a function that go in registers, more or less: only what is beyond them is counted.
 const IN_REGISTERS: u64 = 8;
 
+/// Values at the begin or the end of a block that ordinary code has, likewise: one, taken and given.
+const FEW: u64 = 2;
+
+fn beyond(values: u64, few: u64) -> u64 {
+    values.saturating_sub(few)
+}
+
 /// What an operator finds and does: what it takes and gives if it is control, and the values that live around it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Around {
@@ -82,7 +89,7 @@ impl Shape {
             }
             Operator::End => {
                 self.loops -= u64::from(self.open.pop() == Some(true));
-                self.values += around.values;
+                self.values += beyond(around.values, FEW);
                 Ok(())
             }
             Operator::Br { .. } | Operator::BrIf { .. } => self.branch(1, around, place),
@@ -101,19 +108,19 @@ impl Shape {
         self.merges
     }
 
-    /// What blocks take and give, and what calls and the function take and give beyond registers.
+    /// What blocks, calls and the function take and give beyond what ordinary code has.
     pub(crate) fn values(&self) -> u64 {
         self.values
     }
 
     /// A call of a function, or the function itself, that takes and gives so many values.
     pub(crate) fn passes(&mut self, values: u64) {
-        self.values += values.saturating_sub(IN_REGISTERS);
+        self.values += beyond(values, IN_REGISTERS);
     }
 
     fn open(&mut self, is_loop: bool, around: Around) {
         self.merges = self.merges.saturating_add(around.live);
-        self.values += around.values;
+        self.values += beyond(around.values, FEW);
         self.open.push(is_loop);
     }
 
@@ -134,7 +141,12 @@ mod tests {
     use super::*;
     use wasmparser::BlockType::Empty;
 
-    fn take(shape: &mut Shape, operator: &Operator<'_>, values: u64, live: u64) -> Result<(), AdmissionError> {
+    fn take(
+        shape: &mut Shape,
+        operator: &Operator<'_>,
+        values: u64,
+        live: u64,
+    ) -> Result<(), AdmissionError> {
         shape.operator(operator, Around { values, live }, String::new)
     }
 
@@ -171,6 +183,6 @@ mod tests {
         take(&mut shape, &Operator::Call { function_index: 0 }, 8, 50).unwrap();
         take(&mut shape, &Operator::Call { function_index: 0 }, 100, 50).unwrap();
         take(&mut shape, &Operator::End, 10, 50).unwrap();
-        assert_eq!((shape.merges(), shape.values()), (5 + 30, 20 + 92 + 10));
+        assert_eq!((shape.merges(), shape.values()), (5 + 30, 18 + 92 + 8));
     }
 }

@@ -79,7 +79,8 @@ impl DataPlane {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let loader = Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
+        let loader =
+            Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
         let table = Table::default();
         let router = Router { loader, table: table.clone(), staged: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;

@@ -25,6 +25,7 @@ mod children;
 mod code;
 mod flight;
 mod isolation;
+mod local;
 mod message;
 mod process;
 mod restarts;
@@ -36,6 +37,7 @@ pub use build::{Built, CompileBounds, Prepare, build_here};
 pub use children::Program;
 pub use flight::Flight;
 pub use isolation::{Bounds, Layer, lock};
+pub use local::{CompiledHere, compile_here};
 pub use supervisor::{Died, GRACE, Loadable, Settings, Worker};
 
 pub(crate) use build::main as compile_child;

@@ -36,11 +36,16 @@ pub(super) enum Kind {
     End,
     Loop(Loop),
     /// Forward, to one of these labels; may go on with the next operator.
-    Branch { to: Vec<u32>, goes_on: bool },
+    Branch {
+        to: Vec<u32>,
+        goes_on: bool,
+    },
     /// Leaves the function.
     Exit,
     /// Of a function that costs this at most.
-    Call { total: u64 },
+    Call {
+        total: u64,
+    },
     /// `memory.fill` or `memory.copy`, and the code that does it in steps.
     Bulk(Vec<u8>),
 }

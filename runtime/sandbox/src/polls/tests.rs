@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn bulk_operations_in_steps_do_the_same(
+    fn bulk_steps_do_the_same(
         name in prop_oneof![Just("fill"), Just("copy"), Just("init")],
         parameters in (number(), number(), number()),
     ) {

@@ -17,7 +17,8 @@ fn work_of(wasm: &[u8]) -> Result<u64, (u32, Obstacle)> {
         match payload {
             Payload::ImportSection(section) => imported = section.count(),
             Payload::CodeSectionEntry(body) => {
-                let locals = body.get_locals_reader().unwrap().into_iter().map(|local| local.unwrap().0).sum();
+                let locals =
+                    body.get_locals_reader().unwrap().into_iter().map(|local| local.unwrap().0).sum();
                 let mut proof = Proof::new(locals);
                 for operator in body.get_operators_reader().unwrap() {
                     proof.operator(&operator.unwrap(), 0);
