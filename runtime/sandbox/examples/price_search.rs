@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use dunlin_sandbox::{Engine, EngineConfig};
 use stress::{Strain, Stress, Type};
 
+const TYPES: [Type; 4] = [Type::I32, Type::I64, Type::F64, Type::V128];
+
 /// A stream of choices.
 struct Chance(u64);
 
@@ -42,7 +44,7 @@ impl Chance {
     }
 
     fn program(&mut self) -> Stress {
-        let kind = Type::ALL[self.below(4) as usize];
+        let kind = TYPES[self.below(4) as usize];
         let strains = (0..=self.below(3)).map(|_| self.strain()).collect();
         Stress { kind, locals: self.size(1000), pages: self.size(4096).max(4), strains }
     }
@@ -51,7 +53,7 @@ impl Chance {
     fn neighbour(&mut self, of: &Stress) -> Stress {
         let mut program = of.clone();
         match self.below(6) {
-            0 => program.kind = Type::ALL[self.below(4) as usize],
+            0 => program.kind = TYPES[self.below(4) as usize],
             1 => program.locals = self.size(1000),
             2 => program.pages = self.size(4096).max(4),
             3 => program.strains.push(self.strain()),

@@ -43,6 +43,7 @@ pub(crate) struct Shape {
     open: Vec<bool>,
     /// How many of these are loops.
     loops: u64,
+    blocks: u64,
     branches: u64,
     /// Values that may differ where paths meet: see [`Shape::merges`].
     merges: u64,
@@ -75,17 +76,19 @@ impl Shape {
         &mut self,
         operator: &Operator<'_>,
         around: Around,
-        place: impl FnOnce() -> String,
+        place: impl Fn() -> String,
     ) -> Result<(), AdmissionError> {
         match operator {
             Operator::Loop { .. } => {
                 self.loops += 1;
                 self.open(true, around);
-                bounds::NESTED_LOOPS.check(self.loops, place)
+                bounds::NESTED_LOOPS.check(self.loops, &place)?;
+                bounds::BLOCKS.check(self.blocks, place)
             }
             Operator::Block { .. } | Operator::If { .. } => {
                 self.open(false, around);
-                bounds::NESTED_BLOCKS.check(self.open.len() as u64, place)
+                bounds::NESTED_BLOCKS.check(self.open.len() as u64, &place)?;
+                bounds::BLOCKS.check(self.blocks, place)
             }
             Operator::End => {
                 self.loops -= u64::from(self.open.pop() == Some(true));
@@ -119,6 +122,7 @@ impl Shape {
     }
 
     fn open(&mut self, is_loop: bool, around: Around) {
+        self.blocks += 1;
         self.merges = self.merges.saturating_add(around.live);
         self.values += beyond(around.values, FEW);
         self.open.push(is_loop);

@@ -188,9 +188,10 @@ fn long_guests() -> Vec<(&'static str, Guest)> {
         (
             "segments in a row",
             Guest {
-                infer: "i32.const 0 i32.const 0 i32.const 60000 memory.init $d ".repeat(40_000)
+                memory: r#"(memory (export "memory") 4096)"#.into(),
+                infer: "i32.const 0 i32.const 0 i32.const 4000000 memory.init $d ".repeat(2_000)
                     + "i32.const 0",
-                extra: format!("(data $d \"{}\")", "x".repeat(60_000)),
+                extra: format!("(data $d \"{}\")", "x".repeat(4_000_000)),
                 ..Guest::default()
             },
         ),

@@ -20,8 +20,6 @@ pub(crate) enum Type {
 }
 
 impl Type {
-    pub(crate) const ALL: [Type; 4] = [Type::I32, Type::I64, Type::F64, Type::V128];
-
     fn name(self) -> &'static str {
         match self {
             Type::I32 => "i32",
