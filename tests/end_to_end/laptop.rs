@@ -143,7 +143,7 @@ fn golden_vectors_are_recorded_as_a_release_takes_them() {
     let release = |name: &str| {
         let fleet = world.fleet();
         let arguments =
-            ["release", &wasm, "--fleet", &fleet, "--name", name, "--version", "1", "--golden", &golden];
+            ["release", &wasm, "--fleet", &fleet, "--name", name, "--version", "1.0.0", "--golden", &golden];
         arguments.map(str::to_string).to_vec()
     };
     let text = |arguments: &[String]| ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());

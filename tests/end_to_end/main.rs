@@ -11,10 +11,12 @@
     unreachable_pub
 )]
 
+mod audiences;
 mod bad_input;
 mod brokers;
 mod ceremony;
 mod compile;
+mod confirmation;
 mod demo;
 mod digits;
 mod guest;
@@ -26,8 +28,11 @@ mod main_job;
 mod measure;
 mod mosquitto;
 mod onnx;
+mod operator;
 mod options;
+mod output;
 mod precompiled;
+mod probation;
 mod registry;
 mod resume;
 mod threshold;

@@ -5,7 +5,10 @@
 //! [`dunlin_mqtt`]. The rules of the documents are [`dunlin_core`]'s, so that a device cannot see them
 //! otherwise. Nothing here prints: callers get values, and progress by callback.
 
+mod attempt;
 pub mod ceremony;
+pub mod connection;
+pub mod consumer;
 pub mod deploy;
 pub mod devices;
 pub mod doctor;
@@ -18,7 +21,10 @@ pub mod key;
 pub mod publish;
 pub mod registry;
 pub mod release;
+mod remedy;
+pub mod retention;
 pub mod run;
+pub mod session;
 pub mod signing;
 pub mod tail;
 pub mod tensor;
@@ -27,3 +33,4 @@ pub mod tensor;
 mod fixture;
 
 pub use folder::{Fleet, FolderError};
+pub use session::Session;

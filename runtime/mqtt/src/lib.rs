@@ -49,11 +49,11 @@ mod topic;
 mod url;
 
 pub use backoff::Backoff;
-pub use config::{ConfigError, LinkConfig, Message, Secret};
+pub use config::{ConfigError, LinkConfig, Login, Message, Renewal, Secret};
 pub use link::{
     Counters, Event, Events, Link, LinkError, PUBLISH_WINDOW, PendingPublish, Subscription, connect,
     connect_once,
 };
 pub use tls::{ClientCertificate, TimeFloor, Tls, TlsError};
 pub use topic::TopicError;
-pub use url::{BrokerUrl, UrlError};
+pub use url::{BrokerUrl, UrlError, without_passwords};

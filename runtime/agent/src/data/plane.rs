@@ -55,6 +55,7 @@ pub(super) enum Message {
     Discard(Digest, Reply<()>),
     Forget(ModelName, Reply<()>),
     Observe(Interval, Reply<Vec<Observation>>),
+    Ping(Reply<()>),
 }
 
 /// A handle on the data plane. Clones talk to the same one; it ends with the last of them.
@@ -137,6 +138,14 @@ impl DataPlane {
         self.ask(|reply| Message::Forget(model, reply)).await
     }
 
+    /// Waits until the router answers.
+    ///
+    /// # Errors
+    /// [`DataError::Ended`] only.
+    pub async fn ping(&self) -> Result<(), DataError> {
+        self.ask(Message::Ping).await
+    }
+
     /// Runs a request; that of a quick model on this thread.
     ///
     /// # Errors
@@ -212,6 +221,7 @@ impl Router {
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
+                self.table.know(&model);
                 let active = self.table.active(model.as_str()).ok();
                 if active.is_some() {
                     self.table.switch(&model, None);
@@ -229,6 +239,7 @@ impl Router {
                 self.staged.retain(|(_, staged), _| *staged != release);
                 drop(reply.send(Ok(())));
             }
+            Message::Ping(reply) => drop(reply.send(Ok(()))),
             Message::Observe(interval, reply) => drop(reply.send(Ok(self.observe(interval)))),
         }
     }

@@ -21,7 +21,7 @@ fn header(seq: &mut u64) -> Header {
 
 fn quiet() -> Condition {
     let freshness = Freshness { deployment_age_s: None, proven_age_s: None };
-    Condition { dropped: Dropped::default(), freshness, alarms: Vec::new() }
+    Condition { dropped: Dropped::default(), freshness, alarms: Vec::new(), installed: Vec::new() }
 }
 
 fn observed(state: DriftState, samples: u64) -> Observation {
@@ -57,19 +57,37 @@ fn health_tells_what_was_observed() {
     let now = start + Duration::from_millis(30_020);
     let dropped = Dropped { drift: 2, ..Dropped::default() };
     let freshness = Freshness { deployment_age_s: Some(90), proven_age_s: None };
-    let condition = Condition { dropped, freshness, alarms: vec!["root-expired".into()] };
+    let installed = vec![Digest::of(b"proven before")];
+    let condition = Condition { dropped, freshness, alarms: vec!["root-expired".into()], installed };
     let report = reporter.report(now, &[observed(DriftState::Warming, 3)], condition, |_| header(&mut seq));
     assert_eq!((report.health.deployment_age_s, report.health.proven_age_s), (Some(90), None));
     assert_eq!(report.health.alarms, ["root-expired"]);
     assert_eq!((report.health.uptime_s, report.health.interval_s), (30, 30));
     assert!(report.health.memory_bytes > 1 << 20);
     assert_eq!(report.health.dropped, dropped);
+    assert_eq!(report.health.installed, [Digest::of(b"proven before")]);
     let model = &report.health.models[0];
     assert!(model.ready);
     assert_eq!((model.counters.inferences, model.latency.p99_us, model.memory_bytes), (3, 12, 65_536));
     let json = report.health.to_json().unwrap();
     assert_eq!(Health::from_json(&json), Ok(report.health));
     assert_eq!((report.drift.len(), report.events.len(), seq), (1, 0, 2));
+}
+
+#[test]
+fn a_release_stands_once_in_health() {
+    let mut reporter = Reporter::new(Instant::now());
+    let mut seq = 0;
+    let ended = Observation { phase: Phase::Ended, ..observed(DriftState::Warming, 0) };
+    let staged = Observation { phase: Phase::Staged, ..ended.clone() };
+    let other = Observation { release: Digest::of(b"other"), ..observed(DriftState::Warming, 0) };
+    let observations = [ended.clone(), other, staged, observed(DriftState::Warming, 0)];
+    let report = reporter.report(Instant::now(), &observations, quiet(), |_| header(&mut seq));
+    let seen =
+        |model: &ModelHealth| (model.release, model.ready, model.counters.inferences, model.latency.count);
+    let models: Vec<_> = report.health.models.iter().map(seen).collect();
+    assert_eq!(models, [(ended.release, true, 9, 9), (Digest::of(b"other"), true, 3, 3)]);
+    assert_eq!(report.health.models[0].memory_bytes, 3 * 65_536);
 }
 
 #[test]

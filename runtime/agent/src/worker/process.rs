@@ -143,6 +143,7 @@ impl Served {
             Order::Stop { model } => data.stop(model).await?,
             Order::Discard { release } => data.discard(release).await?,
             Order::Forget { model } => data.forget(model).await?,
+            Order::Ping => data.ping().await?,
             Order::Observe { interval } => return Ok(Answer::Observed(data.observe(interval).await?)),
             Order::Start { .. } | Order::Status { .. } | Order::End { .. } => {
                 return Err(DataError::Ended("an order out of its place".into()));

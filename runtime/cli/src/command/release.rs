@@ -7,6 +7,7 @@ use dunlin_core::Digest;
 use dunlin_core::document::Lineage;
 use dunlin_core::id::ModelName;
 use dunlin_fleet::release::difference::{self, Difference};
+use dunlin_fleet::release::loss::Loss;
 use dunlin_fleet::release::{ReleaseRequest, Released};
 use dunlin_fleet::tensor::{self, Tensor};
 
@@ -169,10 +170,16 @@ fn release(arguments: Release) -> Outcome {
         now_unix_s: show::now_unix_s(),
     };
     let draft = fleet.draft_release(request)?;
+    let losses = draft.losses.clone();
+    for Loss { code, message } in losses.iter().filter(|_| !arguments.json) {
+        eprintln!("warning[{code}]: {}\n  to do: {}", show::plain(message), code.remedy);
+    }
     let differences =
         draft.previous.as_ref().map(|previous| difference::differences(previous, &draft.release));
     if arguments.dry_run && arguments.json {
-        return show::json(&serde_json::json!({ "release": draft.release, "differences": differences }));
+        return show::json(
+            &serde_json::json!({ "release": draft.release, "differences": differences, "warnings": losses }),
+        );
     }
     if !arguments.json {
         print_differences(
@@ -188,6 +195,7 @@ fn release(arguments: Release) -> Outcome {
     if arguments.json {
         return show::json(&serde_json::json!({
             "digest": released.digest, "release": released.release, "differences": differences,
+            "warnings": losses,
         }));
     }
     print(&released);
