@@ -10,6 +10,7 @@ mod terminal;
 
 mod broker;
 mod command;
+mod compiled;
 mod demo;
 mod failure;
 mod onnx;

@@ -208,14 +208,6 @@ impl Runner {
         Runner::of(admitted(bytes, summary, limits)?)
     }
 
-    /// Admits, compiles and instantiates a local file on terms of a device's.
-    ///
-    /// # Errors
-    /// As [`Runner::load`].
-    pub fn on_terms(bytes: Vec<u8>, terms: &Admission) -> Result<Runner, RunError> {
-        Runner::of(dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), terms)?)
-    }
-
     fn of(admitted: AdmittedModel) -> Result<Runner, RunError> {
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;

@@ -12,6 +12,7 @@ use dunlin_fleet::tensor::{self, Tensor};
 use dunlin_sandbox::{OutputError, inspect};
 
 use super::device::DeviceArguments;
+use crate::compiled::runner;
 use crate::failure::{Failure, Outcome, on_file};
 use crate::show;
 
@@ -103,9 +104,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut runner = match arguments.device.is_given() {
         true => {
             let terms = arguments.device.admission(&inspect(&module)?)?;
-            Runner::on_terms(module, &terms)?
+            runner(module, Some(&terms))?
         }
-        false => Runner::load(module)?,
+        false => runner(module, None)?,
     };
     let start = Instant::now();
     let outputs = runner.run_and_watch(&inputs);

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dunlin_core::VerifiedArtifact;
 use dunlin_fleet::run::{RunError, Runner};
-use dunlin_sandbox::{
-    CallError, CompiledModel, Engine, EngineConfig, MAX_STACK_BYTES, Summary, Work, admit, inspect,
-};
+use dunlin_sandbox::{CallError, CompiledModel, MAX_STACK_BYTES, Summary, Work, admit, inspect};
 
 use super::device::DeviceArguments;
+use crate::compiled::{Compiled, compiled};
 use crate::failure::{Outcome, on_file};
 use crate::show;
 
@@ -35,12 +34,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     let admission = arguments.device.admission(&inspect(&bytes)?)?;
-    let admitted = admit(VerifiedArtifact::trust_local(bytes), &admission)?;
+    let admitted = admit(VerifiedArtifact::trust_local(bytes.clone()), &admission)?;
     let summary = admitted.summary().clone();
-    let engine = Engine::new(EngineConfig::default())?;
-    let started = Instant::now();
-    let model = engine.compile(admitted)?;
-    let compiled = started.elapsed();
+    let Compiled { engine, model, took: compiled } = compiled(bytes, &admission)?;
     let mut runner = Runner::ready(engine, model)?;
     let tried = try_zeros(&mut runner)?;
     if arguments.json {
