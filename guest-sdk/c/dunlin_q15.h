@@ -71,17 +71,30 @@ typedef struct dunlin_q15_section {
 #define DUNLIN_Q29_(number) ((int32_t)((number) * 536870912.0 + ((number) < 0 ? -0.5 : 0.5)))
 
 /* A section at rest, from y = b0 x + b1 x' + b2 x'' - a1 y' - a2 y''. In a constant. The magnitudes of the five must
- * sum up to 7 at most, and 1 + a1 + a2 and 1 - a1 + a2 be 9.8e-6 at least: DUNLIN_Q15_CHECK. */
+ * sum up to 7 at most, each be below 4, and 1 + a1 + a2 and 1 - a1 + a2 be 9.8e-6 at least: dunlin_q15_fits. */
 #define DUNLIN_Q15_SECTION(b0, b1, b2, a1, a2)                                                             \
     {{DUNLIN_Q29_(b0), DUNLIN_Q29_(b1), DUNLIN_Q29_(b2)}, {DUNLIN_Q29_(a1), DUNLIN_Q29_(a2)}, {0, 0}, {0, 0}, 0}
 
-#define DUNLIN_MAGNITUDE_(number) ((number) < 0 ? -(number) : (number))
-
-/* Whether a section can be computed, for _Static_assert(DUNLIN_Q15_CHECK(…), "…") or an #if of your own. */
-#define DUNLIN_Q15_CHECK(b0, b1, b2, a1, a2)                                                               \
-    (DUNLIN_MAGNITUDE_(b0) + DUNLIN_MAGNITUDE_(b1) + DUNLIN_MAGNITUDE_(b2) + DUNLIN_MAGNITUDE_(a1) +       \
-             DUNLIN_MAGNITUDE_(a2) <= 7.0 &&                                                               \
-     1.0 + (a1) + (a2) >= 9.8e-6 && 1.0 - (a1) + (a2) >= 9.8e-6)
+/* Whether n sections can be computed in fixed point. Ask once, in dunlin_init, which can refuse the model:
+ *
+ *     int32_t dunlin_init(void) { return dunlin_q15_fits(low_pass, 2) ? DUNLIN_OK : 1; }
+ *
+ * No constant expression of C can tell, as the numbers have a fraction. */
+static inline int dunlin_q15_fits(const dunlin_q15_section *sections, size_t n) {
+    const int64_t one = (int64_t)1 << 29, least = 5261; /* 9.8e-6 */
+    for (size_t k = 0; k < n; k++) {
+        const dunlin_q15_section *s = &sections[k];
+        const int64_t all[5] = {s->b[0], s->b[1], s->b[2], s->a[0], s->a[1]};
+        int64_t sum = 0;
+        for (int i = 0; i < 5; i++) {
+            sum += all[i] < 0 ? -all[i] : all[i];
+        }
+        if (sum > 7 * one || one + s->a[0] + s->a[1] < least || one - s->a[0] + s->a[1] < least) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 static inline int32_t dunlin_q15_step_(dunlin_q15_section *s, int32_t x) {
     int64_t sum = (int64_t)s->b[0] * x + (int64_t)s->b[1] * s->x[0] + (int64_t)s->b[2] * s->x[1] -

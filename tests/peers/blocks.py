@@ -30,9 +30,6 @@ SEED = 2026
 # Rounding of float32 sums; what loses more says why.
 BOUND = 1e-6
 BOUNDS = {
-    # A narrow filter remembers its rounding errors.
-    "biquads": 5e-6,
-    "butterworth": 5e-6,
     # Steps of 16 bits: one or two, at a largest magnitude of about 12,000.
     "fixed": 1.5e-4,
     # An estimate that is compared with the exact quantile.

@@ -273,6 +273,12 @@ impl Instance {
         self.store.data_mut().clock_ms = now_ms;
     }
 
+    /// The least address of a tensor.
+    pub fn lowest_tensor(&self) -> Option<u32> {
+        let outputs = self.outputs.iter().map(|output| &output.region);
+        self.inputs.iter().chain(outputs).map(|region| u32::try_from(region.start).ok()).min().flatten()
+    }
+
     /// The linear memory as it is now, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.guest.memory.data_size(&self.store) as u64
@@ -353,11 +359,11 @@ fn stopped(model: &CompiledModel, store: &Store<Host>, stop: Stop, message: Opti
     match (stop, store.data().denied_bytes) {
         (Stop::Deadline, _) => CallError::Deadline { deadline: limits.deadline },
         (Stop::Stack { place }, _) => CallError::Stack { stack_bytes: MAX_STACK_BYTES, place },
-        (Stop::Trap { kind, place }, Some(wanted)) => {
+        (Stop::Trap { kind, place, frames }, Some(wanted)) => {
             let (wanted, limit) = (wanted as u64, limits.memory_bytes);
-            CallError::OutOfMemory { wanted, limit, kind, place, message }
+            CallError::OutOfMemory { wanted, limit, kind, place, message, frames }
         }
-        (Stop::Trap { kind, place }, None) => CallError::Trap { kind, place, message },
+        (Stop::Trap { kind, place, frames }, None) => CallError::Trap { kind, place, message, frames },
         (Stop::Host(what), _) => CallError::Engine(what),
     }
 }
