@@ -216,6 +216,7 @@ fn two_people_sign_a_root_on_machines_of_their_own() {
         (Some(false), Some(1))
     );
     let pending = changed["file"].as_str().unwrap().to_string();
+    refused(&["import", &pending, "--fleet", &plant], 3, "signatures-missing");
     ok(&["sign", &pending, "--key", &path("bob.key"), "-o", &path("signed.json")]);
     ok(&["import", &path("signed.json"), "--fleet", &plant]);
     let root = json(&ok(&["root", "show", "--fleet", &plant, "--json"]));

@@ -16,13 +16,19 @@ pub fn program() -> Option<&'static str> {
     program
 }
 
-/// mosquitto on loopback.
+/// mosquitto on loopback, open to everyone.
 fn mosquitto(folder: &std::path::Path) -> Option<(Process, String)> {
+    with(folder, "allow_anonymous true\n")
+}
+
+/// mosquitto on loopback, with further lines in its configuration.
+pub fn with(folder: &std::path::Path, lines: &str) -> Option<(Process, String)> {
     let program = program()?;
     let port = free_port();
     let config = folder.join("mosquitto.conf");
+    // Tests may run as root, and mosquitto would then become a user who cannot read the folder.
     let text =
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\npersistence false\n");
+        format!("listener {port} 127.0.0.1\nuser root\nset_tcp_nodelay true\npersistence false\n{lines}");
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(program);
     command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());

@@ -14,7 +14,7 @@ fn json(text: &str) -> Value {
 }
 
 /// Publishes on the broker whatever a test likes.
-fn put(url: &str, messages: Vec<(String, Vec<u8>)>) {
+pub fn put(url: &str, messages: Vec<(String, Vec<u8>)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = LinkConfig::new(url.parse().unwrap(), "hand");
@@ -27,7 +27,7 @@ fn put(url: &str, messages: Vec<(String, Vec<u8>)>) {
 }
 
 /// The chunk topics of a release of the digits; a batch of 16 fits an inline list.
-fn chunk_topics(world: &World, counter: u64) -> Vec<String> {
+pub fn chunk_topics(world: &World, counter: u64) -> Vec<String> {
     let envelope = std::fs::read(world.path(&format!("fleet/releases/digits/{counter}.json"))).unwrap();
     let envelope = dunlin_core::envelope::Envelope::parse(&envelope).unwrap();
     let document = json(std::str::from_utf8(envelope.body()).unwrap());

@@ -26,6 +26,12 @@ pub fn digits(name: &str) -> String {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
     command.args(arguments).stdin(Stdio::null());
+    // What the developer's shell says must not lead a test to another fleet or broker.
+    for name in std::env::vars_os().map(|(name, _)| name) {
+        if name.to_string_lossy().starts_with("DUNLIN_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -138,8 +144,6 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub broker: Process,
     pub url: String,
-    /// What every command needs beside the URL to reach the broker.
-    access: Vec<String>,
 }
 
 impl World {
@@ -152,21 +156,14 @@ impl World {
     /// With a broker of the test's own.
     pub fn with(broker: Process, url: String) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let world = World { folder, broker, url, access: Vec::new() };
+        let world = World { folder, broker, url };
         ok(&["init", &world.fleet(), "--fleet", "test", "--no-passphrase"]);
         world
     }
 
-    /// Every command reaches the broker with these arguments.
-    pub fn knowing(mut self, access: &[&str]) -> World {
-        self.access = access.iter().map(ToString::to_string).collect();
-        self
-    }
-
     /// `dunlin` with arguments and with those that say where the fleet and the broker are.
     fn with_broker<'a>(&'a self, arguments: &[&'a str], fleet: &'a str) -> Vec<&'a str> {
-        let places = ["--fleet", fleet, "--broker", &self.url];
-        arguments.iter().copied().chain(places).chain(self.access.iter().map(String::as_str)).collect()
+        [arguments, &["--fleet", fleet, "--broker", &self.url]].concat()
     }
 
     pub fn path(&self, name: &str) -> String {

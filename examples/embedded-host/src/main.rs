@@ -74,7 +74,7 @@ fn serve(first: Vec<u8>, next: Vec<u8>) -> Result<(), Box<dyn Error>> {
 
 fn describe(what: &str, slot: &Slot) {
     let model = slot.model();
-    let kept = if model.is_interruptible() { "watched by the clock" } else { "proven to end in time" };
+    let kept = if model.is_interruptible() { "checked in every loop" } else { "bounded" };
     println!("{what} {}, {kept}", &model.digest().to_string()[..12]);
 }
 

@@ -193,10 +193,13 @@ async fn one_device(broker: &Broker) {
             event = events.recv() => if let Some(Event::Received(message)) = event {
                 fetcher.deliver(&message);
             },
-            event = fetched.recv() => match event.unwrap() {
+            event = fetched.recv() => match event.unwrap().1 {
                 FetchEvent::Done { .. } => break true,
                 FetchEvent::Failed { .. } => break false,
-                FetchEvent::BadChunk { .. } | FetchEvent::Stalled { .. } | FetchEvent::Slow { .. } => {}
+                FetchEvent::BadChunk { .. }
+                | FetchEvent::Stalled { .. }
+                | FetchEvent::Resumed { .. }
+                | FetchEvent::Slow { .. } => {}
             },
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }

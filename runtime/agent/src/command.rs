@@ -4,13 +4,14 @@
 //! `check-config` prints the effective configuration; `state` prints what a device runs, also while
 //! its agent does. Exit codes are those of `docs/errors.md`.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use dunlin_core::code::Coded as _;
+use dunlin_core::code::{self, Coded as _, Report};
 use dunlin_core::update::{DeviceState, Installed, ModelState, Stage};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
@@ -37,10 +38,13 @@ pub struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Run until SIGTERM or ctrl-c (the default)
+    #[command(after_help = "Example:\n  dunlind run --config /etc/dunlin/agent.toml")]
     Run,
     /// Check the configuration and print it with every default
+    #[command(after_help = "Example:\n  dunlind check-config --config agent.toml")]
     CheckConfig,
     /// Print what the device runs and trusts; works while the agent runs
+    #[command(after_help = "Example:\n  dunlind state --config agent.toml --json")]
     State {
         /// As JSON, for scripts
         #[arg(long)]
@@ -69,15 +73,18 @@ struct Program {
 
 /// `dunlind`: parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    match run(Program::parse().arguments, &[]) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error.code();
-            // Nobody is left to tell if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error[{code}]: {error}\n  to do: {}", code.remedy);
-            ExitCode::from(code.class.exit_code())
-        }
-    }
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    let (code, message) = match Program::try_parse().map(|program| run(program.arguments, &[])) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => (error.code(), error.to_string()),
+        Err(usage) if usage.use_stderr() && is_json => (code::fleet::ARGUMENT, usage.render().to_string()),
+        Err(usage) => usage.exit(),
+    };
+    let report = Report { code, message: &message };
+    let text = if is_json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() };
+    // Where standard error is closed, the exit code says that it failed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(code.class.exit_code())
 }
 
 /// Does what the arguments say; `run` returns when the agent was ended in order. `words` lead to these
@@ -112,14 +119,27 @@ fn log_to(layer: impl Layer<Registry> + Send + Sync) {
 }
 
 fn run_agent(config: Config, program: worker::Program) -> Result<(), AgentError> {
-    let colours = std::io::stderr().is_terminal();
-    log_to(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr));
+    let coloured = is_coloured(std::io::stderr().is_terminal(), |name| std::env::var_os(name));
+    log_to(tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(std::io::stderr));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| AgentError::system("async runtime", &error))?;
     runtime.block_on(control::run(config, program))
+}
+
+/// Whether the log has colours, by the conventions of no-color.org and bixense.com/clicolors.
+fn is_coloured(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let is = |name: &str, text: &str| set(name).is_some_and(|value| value == text);
+    if set("NO_COLOR").is_some() {
+        return false;
+    }
+    if set("CLICOLOR_FORCE").is_some() && !is("CLICOLOR_FORCE", "0") {
+        return true;
+    }
+    is_terminal && !is("CLICOLOR", "0") && !is("TERM", "dumb")
 }
 
 fn state(config: &Config, json: bool) -> Result<(), AgentError> {
@@ -188,6 +208,7 @@ fn describe_model(model: &ModelState, text: &mut String) {
             Stage::Fetching => "fetching ",
             Stage::Preparing => "preparing",
             Stage::Trial { .. } => "in trial ",
+            Stage::Held => "held back",
         };
         let _ = writeln!(text, "  {stage} {}", release(&next.installed));
     }
@@ -222,6 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn colours_follow_the_terminal_and_variables() {
+        let coloured = |is_terminal: bool, set: &[(&str, &str)]| {
+            is_coloured(is_terminal, |name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert!(coloured(true, &[]) && coloured(true, &[("NO_COLOR", ""), ("CLICOLOR", "1")]));
+        assert!(!coloured(false, &[]) && !coloured(false, &[("CLICOLOR", "1"), ("CLICOLOR_FORCE", "0")]));
+        assert!(coloured(false, &[("CLICOLOR_FORCE", "1")]));
+        for set in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+            assert!(!coloured(true, &[set]), "{set:?}");
+        }
+        assert!(!coloured(true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+    }
+
+    #[test]
     fn a_state_reads_like_a_report() {
         let config =
             Config::parse("fleet = \"f\"\ndevice = \"d\"\n[broker]\nurl = \"mqtt://localhost\"\n").unwrap();
@@ -234,6 +271,7 @@ mod tests {
         };
         let state = DeviceState {
             format: 1,
+            device: None,
             boots: 2,
             machine_boot: None,
             root_version: 1,

@@ -9,6 +9,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod durable;
+mod preparations;
 mod prepare;
 mod presence;
 mod record;
@@ -24,7 +25,7 @@ use dunlin_core::Digest;
 use dunlin_core::code::{self, Coded as _};
 use dunlin_core::id::ModelName;
 use dunlin_core::telemetry::BootId;
-use dunlin_core::update::{Action, Device, Event, Now, Occurrence, Subject};
+use dunlin_core::update::{Action, Attempt, Device, Event, Now, Occurrence, Subject};
 use dunlin_mqtt::{Link, LinkConfig, Message, TimeFloor};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -39,6 +40,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
 use crate::worker::{Died, Program, Settings, Worker};
 use durable::{Durable, Waiting};
+use preparations::Preparations;
 use presence::PresenceKeeper;
 use takeover::Takeover;
 use watch::{Watch, Watched};
@@ -142,9 +144,9 @@ async fn listen<T>(attempt: impl Fn() -> Result<T, ListenError>) -> Result<T, Li
 /// Where events come from.
 struct Sources {
     link: dunlin_mqtt::Events,
-    fetched: mpsc::UnboundedReceiver<FetchEvent>,
-    /// What spawned tasks report; bounded by the models of the device.
-    inbox: mpsc::UnboundedReceiver<Event>,
+    fetched: mpsc::UnboundedReceiver<(Attempt, FetchEvent)>,
+    /// What came of preparing; bounded by the models of the device.
+    prepared: mpsc::UnboundedReceiver<(Attempt, Event)>,
     /// What became of workers.
     deaths: mpsc::UnboundedReceiver<Died>,
 }
@@ -170,13 +172,15 @@ struct Control {
     status: String,
     /// The latest known time, by which TLS judges certificates where the wall clock is unset.
     time_floor: TimeFloor,
-    inbox: mpsc::UnboundedSender<Event>,
+    preparations: Preparations,
     waiting: Waiting,
     takeover: Takeover,
     /// Served and failed of each release in trial, when they were told last.
     told: BTreeMap<Digest, (u64, u64)>,
     report_interval_s: Option<u32>,
     reported: Instant,
+    /// What was found damaged in the store since this start.
+    damage: Vec<String>,
 }
 
 impl Control {
@@ -204,7 +208,7 @@ impl Control {
             Fetcher::start(link.clone(), config.fleet.clone(), store.clone(), config.transfer());
         let outbox = Outbox::new(Bounds::default());
         outbox.start(link.clone(), config.fleet.clone(), config.device.clone());
-        let (inbox, inbox_receiver) = mpsc::unbounded_channel();
+        let (preparations, prepared) = Preparations::new();
         let mut control = Control {
             watch: Watch::new(link.clone(), config.fleet.clone()),
             device,
@@ -221,19 +225,21 @@ impl Control {
             presence,
             status: String::new(),
             time_floor,
-            inbox,
+            preparations,
             waiting: Waiting::new(epoch),
             takeover: Takeover::default(),
             told: BTreeMap::new(),
             report_interval_s: config.telemetry.report_interval_s,
             reported: epoch,
+            damage: Vec::new(),
         };
+        control.report_damage();
         control.watch.presence(&config.device).await;
         let follow_up = control.perform(actions).await?;
         for event in follow_up {
             control.handle(event).await?;
         }
-        Ok((control, Sources { link: link_events, fetched, inbox: inbox_receiver, deaths }))
+        Ok((control, Sources { link: link_events, fetched, prepared, deaths }))
     }
 
     async fn serve(&mut self, sources: &mut Sources, end: &mut shutdown::Signals) -> Result<(), AgentError> {
@@ -241,16 +247,18 @@ impl Control {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
+                // What comes of a worker's death is known before anything that happened after it.
+                biased;
                 () = end.received() => return self.handle(Event::Stopping).await,
+                Some(died) = sources.deaths.recv() => self.worker_died(died).await?,
+                _ = tick.tick() => self.tick().await?,
+                Some((attempt, event)) = sources.prepared.recv() => self.prepared(attempt, event).await?,
+                Some((attempt, event)) = sources.fetched.recv() => self.fetched(attempt, event).await?,
                 event = sources.link.recv() => match event {
                     Some(event) => self.link_event(event).await?,
                     // Only we close it.
                     None => return Ok(()),
                 },
-                Some(event) = sources.fetched.recv() => self.fetched(event).await?,
-                Some(event) = sources.inbox.recv() => self.handle(event).await?,
-                Some(died) = sources.deaths.recv() => self.worker_died(died).await?,
-                _ = tick.tick() => self.tick().await?,
             }
         }
     }
@@ -335,12 +343,17 @@ impl Control {
             Action::CancelFetch { release } => {
                 self.watch.end_release(release).await;
                 self.fetcher.cancel(release);
+                self.waiting.forget_fetch(release);
             }
             Action::Prepare { release } => self.prepare(release),
             Action::Switch { model, release } => return self.switch(model, release).await,
             Action::Stop { model } => self.data.stop(model).await?,
             Action::Forget { model } => self.data.forget(model).await?,
-            Action::Discard { release } => self.data.discard(release).await?,
+            Action::Discard { release } => {
+                self.preparations.end(release);
+                self.waiting.forget_preparation(release);
+                self.data.discard(release).await?;
+            }
             Action::CleanUp { keep_documents, keep_blobs } => {
                 let store = self.store.clone();
                 let swept = blocking(move || store.clean_up(&keep_documents, &keep_blobs)).await;
@@ -354,7 +367,7 @@ impl Control {
         Ok(None)
     }
 
-    fn prepare(&self, release: Digest) {
+    fn prepare(&mut self, release: Digest) {
         let Some(document) = self.device.release(&release) else {
             tracing::error!(release = %release.short(), "asked to prepare a release without a document");
             return;
@@ -368,12 +381,26 @@ impl Control {
             engine: self.engine,
             variant,
         };
-        let inbox = self.inbox.clone();
-        tokio::spawn(async move {
-            let event = workshop.prepare(release, document).await;
-            // Nobody listens once the agent ends.
-            let _ = inbox.send(event);
-        });
+        self.preparations.begin(release, workshop.prepare(release, document));
+    }
+
+    async fn prepared(&mut self, attempt: Attempt, event: Event) -> Result<(), AgentError> {
+        let (Event::Prepared { release } | Event::PrepareFailed { release, .. }) = event else {
+            return Ok(());
+        };
+        if self.preparations.ended(release, attempt) {
+            self.handle(event).await?;
+        } else if !self.preparations.is_under_way(release) && !self.has_loaded(release) {
+            // It was given up while it was being loaded.
+            self.data.discard(release).await?;
+        }
+        self.serve_when_decided();
+        Ok(())
+    }
+
+    fn has_loaded(&self, release: Digest) -> bool {
+        let models = &self.device.state().models;
+        models.iter().any(|state| self.device.loaded(&state.model).any(|loaded| loaded == release))
     }
 
     async fn switch(&mut self, model: ModelName, release: Digest) -> Result<Option<Event>, AgentError> {
@@ -383,35 +410,29 @@ impl Control {
                 Ok(None)
             }
             Err(error @ DataError::Ended(_)) => Err(error.into()),
+            // A worker died in between and lost it.
             Err(error) => {
-                let (code, detail) = (error.code().id.to_string(), error.to_string());
-                Ok(Some(Event::Crashed { release, code, detail }))
+                tracing::warn!(%model, code = %error.code(), "not switched: {error}");
+                Ok(Some(Event::Unloaded { release }))
             }
         }
     }
 
-    /// A worker died. Those that were in a call are suspects; where one of them is in its trial, the others,
-    /// which ran for longer, are none.
+    /// A worker died. Connections wait until what follows for the suspects is done.
     async fn worker_died(&mut self, died: Died) -> Result<(), AgentError> {
         let Died { suspects, code, detail } = died;
-        let in_trial = |release: &Digest| {
-            self.device.state().models.iter().any(|model| {
-                model.in_trial() && model.next.as_ref().is_some_and(|next| next.installed.release == *release)
-            })
-        };
-        let (mut blamed, others): (Vec<Digest>, Vec<Digest>) = suspects.into_iter().partition(in_trial);
-        if blamed.is_empty() {
-            blamed = others;
+        if !suspects.is_empty() {
+            self.preparations.decide();
         }
-        if blamed.is_empty() {
-            let (code, detail) = (code.id.to_string(), detail.clone());
-            self.tell(Occurrence::Alarm { code, detail, what: Subject::Device });
-        }
-        for release in blamed {
-            let (code, detail) = (code.id.to_string(), detail.clone());
-            self.handle(Event::Crashed { release, code, detail }).await?;
-        }
+        self.handle(Event::WorkerDied { suspects, code: code.id.to_string(), detail }).await?;
+        self.serve_when_decided();
         Ok(())
+    }
+
+    fn serve_when_decided(&mut self) {
+        if self.preparations.is_decided() {
+            self.data.serve();
+        }
     }
 
     async fn link_event(&mut self, event: dunlin_mqtt::Event) -> Result<(), AgentError> {
@@ -482,12 +503,23 @@ impl Control {
         }
     }
 
-    async fn fetched(&mut self, event: FetchEvent) -> Result<(), AgentError> {
+    async fn fetched(&mut self, attempt: Attempt, event: FetchEvent) -> Result<(), AgentError> {
+        if !self.fetcher.is_current(attempt, &event) {
+            return Ok(());
+        }
         match event {
             FetchEvent::Done { release } => self.handle(Event::BlobsArrived { release }).await,
             FetchEvent::Failed { release, code, detail } => {
                 let code = code.id.to_string();
                 self.handle(Event::TransferFailed { release, code, detail }).await
+            }
+            FetchEvent::Stalled { release, digest: _, code, detail } => {
+                let code = code.id.to_string();
+                self.handle(Event::TransferStalled { release, code, detail }).await
+            }
+            FetchEvent::Resumed { release } => {
+                tracing::info!(release = %release.short(), "chunks come again");
+                self.handle(Event::TransferResumed { release }).await
             }
             FetchEvent::BadChunk { release, digest: _, code, detail } => {
                 tracing::warn!(%code, release = %release.short(), "{detail}");
@@ -495,8 +527,7 @@ impl Control {
                     record::about_release(&control.device, header, "refused", release, code, detail)
                 })
             }
-            FetchEvent::Stalled { release, digest: _, code, detail }
-            | FetchEvent::Slow { release, code, detail } => {
+            FetchEvent::Slow { release, code, detail } => {
                 tracing::warn!(%code, release = %release.short(), "{detail}");
                 self.push(|control, header| {
                     record::about_release(&control.device, header, "alarm", release, code, detail)
@@ -509,6 +540,7 @@ impl Control {
         if self.device.state().models.iter().any(|model| model.in_trial()) {
             self.observe_trials().await?;
         }
+        self.report_damage();
         self.retry_what_waits().await?;
         self.handle(Event::Ticked).await?;
         let configured = self.report_interval_s.or(self.device.report_interval_s());

@@ -30,7 +30,11 @@ pub enum AgentError {
     #[error("the root of trust is not valid: {0}")]
     Root(#[from] TrustError),
     /// The root that the state names is not in the store.
-    #[error("the state trusts root {version}, which is not in {}", dir.display())]
+    #[error(
+        "the state trusts root {version}; neither {0}/trust nor `root_file` has it, or an older one of its chain that \
+         can be read: put root.json of the device's enrolment back",
+        dir.display()
+    )]
     RootMissing {
         /// The version.
         version: u64,

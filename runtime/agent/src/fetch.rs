@@ -14,6 +14,7 @@ mod task;
 mod tests;
 
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use dunlin_core::document::Blob;
 use dunlin_core::id::FleetId;
 use dunlin_core::topic;
 use dunlin_core::transfer::TransferConfig;
+use dunlin_core::update::{Attempt, Attempts};
 use dunlin_mqtt::{Link, LinkError, Message, Subscription};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -86,7 +88,7 @@ pub enum FetchEvent {
         /// What came, for people.
         detail: String,
     },
-    /// The broker does not send a chunk; fetching goes on. Told once a blob.
+    /// The broker does not send a chunk; fetching goes on. Told once until [`FetchEvent::Resumed`].
     Stalled {
         /// The release.
         release: Digest,
@@ -96,6 +98,11 @@ pub enum FetchEvent {
         code: Code,
         /// How often it was asked for, for people.
         detail: String,
+    },
+    /// The chunk that did not come is there.
+    Resumed {
+        /// The release.
+        release: Digest,
     },
     /// Chunks come very slowly; fetching goes on. Told at most every ten minutes.
     Slow {
@@ -123,7 +130,22 @@ pub struct Fetcher {
     fleet: FleetId,
     commands: mpsc::UnboundedSender<Command>,
     chunks: mpsc::Sender<(Digest, Bytes)>,
+    attempts: Mutex<Attempts>,
     task: JoinHandle<()>,
+}
+
+impl FetchEvent {
+    /// The release that it is about.
+    pub fn release(&self) -> Digest {
+        match self {
+            FetchEvent::Done { release }
+            | FetchEvent::BadChunk { release, .. }
+            | FetchEvent::Stalled { release, .. }
+            | FetchEvent::Resumed { release }
+            | FetchEvent::Slow { release, .. }
+            | FetchEvent::Failed { release, .. } => *release,
+        }
+    }
 }
 
 impl Fetcher {
@@ -134,26 +156,37 @@ impl Fetcher {
         fleet: FleetId,
         store: Store,
         config: TransferConfig,
-    ) -> (Fetcher, mpsc::UnboundedReceiver<FetchEvent>) {
+    ) -> (Fetcher, mpsc::UnboundedReceiver<(Attempt, FetchEvent)>) {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (chunks, chunk_receiver) = mpsc::channel(MAX_WAITING_CHUNKS);
         // Unbounded and small: a few events a blob, and blobs are named by signed documents.
         let (events, event_receiver) = mpsc::unbounded_channel();
         let task = Task::new(link, fleet.clone(), store, config, events);
         let task = tokio::spawn(task.run(command_receiver, chunk_receiver));
-        (Fetcher { fleet, commands, chunks, task }, event_receiver)
+        (Fetcher { fleet, commands, chunks, attempts: Mutex::default(), task }, event_receiver)
     }
 
     /// Brings the blobs of a release into the store; those that are there are not fetched. The first
     /// chunk is asked for after `delay`. A release that is being fetched goes on as it was.
     pub fn fetch(&self, release: Digest, blobs: Vec<Blob>, delay: Duration) {
-        self.send(Command::Fetch { release, blobs, delay });
+        let attempt = self.attempts().begin(release);
+        self.send(Command::Fetch { release, attempt, blobs, delay });
     }
 
     /// Stops fetching a release; what came is kept until it is cleaned up. An event of it that is on its
-    /// way already may still come.
+    /// way already is stale.
     pub fn cancel(&self, release: Digest) {
+        self.attempts().end(&release);
         self.send(Command::Cancel { release });
+    }
+
+    /// Whether an event is about what is being fetched: not cancelled since, nor fetched again.
+    pub fn is_current(&self, attempt: Attempt, event: &FetchEvent) -> bool {
+        self.attempts().is_current(&event.release(), attempt)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The link is connected.

@@ -50,15 +50,16 @@ async fn a_killed_worker_is_back_at_once_with_everything_that_it_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
+async fn a_suspect_is_not_given_to_the_next_worker() {
     let mut device = Device::start().await;
     let card = card(4);
     let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
     slow.document.limits.deadline_us = 20_000_000;
     let (model, digest) = (slow.model.clone(), slow.release);
-    device.load(slow).await.unwrap();
-    device.worker.activate(model, digest).await.unwrap();
     for _ in 0..3 {
+        device.load(slow.clone()).await.unwrap();
+        device.worker.activate(model.clone(), digest).await.unwrap();
+        device.worker.serve();
         assert_eq!(device.infer(1.0), (200, 2.0));
         let stuck = stick(device.address, "adder");
         let pid = worker_at(device.address);
@@ -71,8 +72,24 @@ async fn a_release_that_was_in_a_call_when_the_worker_died_is_the_suspect() {
             "{death:?}"
         );
         drop(stuck);
+        assert_eq!(device.worker.loaded(digest).await.unwrap(), None);
+        assert!(device.worker.activate(model.clone(), digest).await.is_err());
     }
-    assert_eq!(device.infer(2.0), (200, 3.0));
+    // Nothing was decided: after a while connections are taken without the release.
+    assert_eq!(device.infer(2.0).0, 503);
+}
+
+/// Nothing calls a model, and so no deadline passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_that_hangs_is_replaced() {
+    let mut device = Device::start().await;
+    device.serve("1", 1.0, "").await;
+    let started = Instant::now();
+    kill_process(worker_at(device.address), Signal::STOP).unwrap();
+    let death = device.death().await;
+    eprintln!("an idle worker that hangs is ended after {:?}", started.elapsed());
+    assert_eq!((death.code.id, death.suspects.as_slice()), ("worker-stuck", [].as_slice()), "{death:?}");
+    assert_eq!(device.infer(1.0), (200, 2.0));
 }
 
 /// What a model that is proven to end, and does not, would look like from outside: a call that goes on after
@@ -94,7 +111,35 @@ async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
     );
     assert!(death.detail.contains("its deadline is 200ms"), "{}", death.detail);
     drop(stuck);
+    device.serve("1", 1.0, STUCK).await;
+    device.worker.serve();
     assert_eq!(device.infer(1.0), (200, 2.0));
+}
+
+/// A model that was quick dozens of times is called on a thread of the API; what that thread is stuck in is
+/// nobody else's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_quick_calls_leave_the_api_free() {
+    let device = Device::with(|settings| settings.policy.instances = 4).await;
+    let card = card(4);
+    let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
+    slow.document.limits.deadline_us = 20_000_000;
+    let digest = device.load(slow).await.unwrap();
+    device.worker.activate("adder".parse().unwrap(), digest).await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(device.infer(1.0), (200, 2.0));
+    }
+    let stuck: Vec<_> = (0..3).map(|_| stick(device.address, "adder")).collect();
+    for _ in 0..20 {
+        assert_eq!(get(device.address, "/v2/health/live").status, 200);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(device.infer(1.0), (200, 2.0), "an instance is left");
+    for stream in stuck {
+        stream.set_nonblocking(true).unwrap();
+        let answer = stream.peek(&mut [0]).unwrap_err();
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "it is still in its call");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,11 +169,24 @@ async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     device.load(good()).await.unwrap();
 }
 
-/// The memory that a process alone takes, with its share of what it shares, in bytes.
+/// What a process has in memory beside programs and libraries, in bytes, with its share of what it shares: a worker
+/// that ends gives its share of the program's pages to those that remain.
 fn proportional_bytes(pid: rustix::process::Pid) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps", pid.as_raw_nonzero())).unwrap();
+    let (mut counted, mut bytes) = (false, 0);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Pss:") if counted => bytes += words.next().unwrap().parse::<u64>().unwrap() * 1024,
+            Some(word) if word.ends_with(':') => {}
+            // A mapping: addresses, permissions, offset, device, inode and, where it has one, a path.
+            _ => {
+                counted =
+                    words.nth(4).is_none_or(|path| !path.starts_with('/') || path.starts_with("/memfd:"))
+            }
+        }
+    }
+    bytes
 }
 
 /// A model that adds up 16 MiB of weights, in pages of their own.
@@ -157,7 +215,7 @@ async fn a_model_takes_its_weights_once() {
     const WEIGHTS: usize = 16 << 20;
     let device = Device::start().await;
     let card = card(1);
-    // The program's own pages are in memory after the first model.
+    // What the worker takes for itself is in memory after the first model.
     device.serve("0", 1.0, "").await;
     assert_eq!(device.infer(1.0).0, 200);
     let mut heavy = release("adder", "1", &card, weighty(WEIGHTS));
@@ -171,7 +229,6 @@ async fn a_model_takes_its_weights_once() {
     assert_eq!(device.infer(1.0).0, 200);
     let grown = proportional_bytes(worker) - before;
     eprintln!("weights of {WEIGHTS} bytes: the worker grew by {grown}");
-    // Its share of the program's pages moves a little with who else has them.
     assert!(grown >= WEIGHTS as u64 - (1 << 20), "the sum read them all: {grown}");
     assert!(grown <= WEIGHTS as u64 + (2 << 20) + 4 * 65_536, "{grown} bytes for weights of {WEIGHTS}");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dunlin_core::code::{self, Code, Coded};
+use dunlin_core::code::{self, Code, Coded, Report};
 
 /// The most characters of a message: it may quote names of any length.
 const MAX_MESSAGE_CHARS: usize = 1 << 14;
@@ -29,6 +29,32 @@ impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure::new(code::fleet::ARGUMENT, message)
     }
+
+    /// A command line that cannot be read: what clap says, without its frame.
+    pub(crate) fn unread(error: &clap::Error) -> Failure {
+        // Without styles: this is not for a terminal alone.
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let lines = text.lines().map(str::trim_end);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+        Failure::usage(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The message within its bound, since it may quote names of any length.
+    fn bounded_message(&self) -> String {
+        let mut message: String = self.message.chars().take(MAX_MESSAGE_CHARS).collect();
+        if message.len() < self.message.len() {
+            message.push('…');
+        }
+        message
+    }
+
+    /// One line of JSON, in the shape of [`Report`].
+    pub(crate) fn json(&self) -> String {
+        let message = self.bounded_message();
+        // Nothing in it can fail: it is text and a number.
+        serde_json::to_string(&Report { code: self.code, message: &message }).unwrap_or_default()
+    }
 }
 
 impl<E: Coded + fmt::Display> From<E> for Failure {
@@ -40,12 +66,8 @@ impl<E: Coded + fmt::Display> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What a name from a file brings along stays within the message: lines of it are set in.
-        let mut message: String = self.message.chars().take(MAX_MESSAGE_CHARS).collect();
-        if message.len() < self.message.len() {
-            message.push('…');
-        }
-        let message = message.replace("\n", "\n  ").replace("\n    ", "\n  ");
-        write!(f, "error[{}]: {message}\n  to do: {}", self.code, self.code.remedy)
+        let message = self.bounded_message().replace("\n", "\n  ").replace("\n    ", "\n  ");
+        Report { code: self.code, message: &message }.fmt(f)
     }
 }
 

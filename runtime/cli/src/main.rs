@@ -2,7 +2,7 @@
 //!
 //! Thin: every verb reads its arguments, calls a crate and shows the result. Exit codes: 0 done,
 //! 1 failed, 2 usage, 3 refused, 4 unreachable. What is for scripts goes to standard output, what is
-//! for people about the run (progress, warnings, errors) to standard error.
+//! about the run (progress, warnings, errors) to standard error; with `--json` the error is JSON, too.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)] // Help texts are no Markdown.
 
 #[macro_use]
@@ -20,9 +20,10 @@ mod show;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::command::Command;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 
 /// Signed WebAssembly models for fleets of edge devices, over MQTT.
 #[derive(Parser)]
@@ -34,26 +35,60 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    end_with_the_reader();
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::from(failure.code.class.exit_code())
+    report_panics();
+    match Arguments::try_parse().map_err(unread) {
+        Ok(arguments) => run(arguments.command).map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS),
+        Err(Unread::Help(help)) => {
+            // Help goes to standard output, what is missing to standard error; where neither can be written, nothing
+            // is left to do.
+            let _ = help.print();
+            ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(2))
         }
+        Err(Unread::Failure(failure)) => end(&failure),
     }
 }
 
-/// `dunlin … | head`: when nobody reads on, the run ends as other programs do, with the exit code of a
-/// broken pipe, and without the report of a fault.
-fn end_with_the_reader() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+/// A command line that names no command to run.
+enum Unread {
+    /// Help or the version was asked for, or there are no arguments at all.
+    Help(clap::Error),
+    Failure(Failure),
+}
+
+fn unread(error: clap::Error) -> Unread {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Unread::Help(error),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !is_json() => Unread::Help(error),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Unread::Failure(Failure::usage("a command or an argument is missing"))
+        }
+        _ => Unread::Failure(Failure::unread(&error)),
+    }
+}
+
+/// Whether errors are JSON, too: also that of a command line which cannot be read.
+fn is_json() -> bool {
+    std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Reports a failure as the last line of standard error, and gives its exit code.
+fn end(failure: &Failure) -> ExitCode {
+    match is_json() {
+        true => eprintln!("{}", terminal::json_escaped(&failure.json())),
+        false => eprintln!("{failure}"),
+    }
+    ExitCode::from(failure.code.class.exit_code())
+}
+
+/// A panic is reported by the one way to the terminal, which masks passwords. `dunlin … | head`: when nobody reads
+/// on, the run ends as other programs do, with the exit code of a broken pipe, and without the report of a fault.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or_default();
         if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
             std::process::exit(141);
         }
-        report(panic);
+        eprintln!("{panic}\n{}", std::backtrace::Backtrace::capture());
     }));
 }
 

@@ -51,20 +51,14 @@ impl PassphraseArguments {
         if let Some(passphrase) = self.given()? {
             return Ok(Some(passphrase));
         }
-        if !std::io::stdin().is_terminal() {
+        let Some(passphrase) = ask("Passphrase for the new keys: ")? else {
             let message = format!(
                 "new keys are encrypted, and there is no terminal to ask for a passphrase: give \
                  --passphrase-file FILE, set {VARIABLE}, or say --no-passphrase"
             );
             return Err(Failure::new(code::fleet::PASSPHRASE, message));
-        }
-        let ask = |prompt: &str| {
-            rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
-                Failure::new(code::fleet::PASSPHRASE, format!("the terminal cannot be asked: {error}"))
-            })
         };
-        let passphrase = ask("Passphrase for the new keys: ")?;
-        if ask("Again: ")? != passphrase {
+        if ask("Again: ")?.as_ref() != Some(&passphrase) {
             return Err(Failure::new(
                 code::fleet::PASSPHRASE,
                 "the two passphrases differ; nothing was made",
@@ -80,6 +74,17 @@ impl PassphraseArguments {
         }
         Ok(std::env::var(VARIABLE).ok().filter(|_| self.variable).map(Zeroizing::new))
     }
+}
+
+/// Asks at the terminal, without an echo; nothing where there is no terminal.
+pub(crate) fn ask(prompt: &str) -> Outcome<Option<Zeroizing<String>>> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let answer = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    answer.map(Some).map_err(|error| {
+        Failure::new(code::fleet::PASSPHRASE, format!("the terminal cannot be asked: {error}"))
+    })
 }
 
 /// Asks at the terminal, once for each key file.

@@ -1,5 +1,5 @@
 //! The one way to the terminal: everything that the command line prints goes through here, with characters
-//! escaped that would command a terminal or rearrange a line.
+//! escaped that would command a terminal or rearrange a line, and with passwords in URLs masked.
 //!
 //! Names come out of files and off the network, into tables, warnings and errors alike. `println!` and
 //! `eprintln!` of this crate are the two below; clippy refuses the standard library's
@@ -9,6 +9,8 @@
 use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
+
+use dunlin_mqtt::without_passwords;
 
 /// The exit code of a program whose reader has gone, as a shell shows it.
 const BROKEN_PIPE: i32 = 141;
@@ -51,7 +53,7 @@ impl<W: Write> Escaping<W> {
 
 impl<W: Write> Write for Escaping<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write_all(escaped(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        self.0.write_all(escaped(&without_passwords(&String::from_utf8_lossy(bytes))).as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -117,6 +119,13 @@ mod tests {
         for c in ('\0'..='\u{9f}').filter(|c| c.is_control() && !['\n', '\t'].contains(c)) {
             assert!(!escaped(&c.to_string()).contains(c), "{c:?}");
         }
+    }
+
+    #[test]
+    fn passwords_of_urls_are_masked() {
+        let mut written = Vec::new();
+        Escaping(&mut written).line(format_args!("'mqtt://ann:hunter2@b' is no file")).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), "'mqtt://ann:***@b' is no file\n");
     }
 
     #[test]

@@ -62,10 +62,14 @@ fn overflow(frames: &[Frame], module: &[u8]) -> Option<String> {
 /// The source lines of the active functions, with inlined ones, the innermost first.
 fn lines(frames: &[Frame], module: &[u8]) -> Option<Vec<String>> {
     let (mut sections, mut code) = (BTreeMap::new(), None);
+    let (mut imported, mut bodies) = (0, Vec::new());
     for payload in Parser::new(0).parse_all(module) {
         match payload.ok()? {
             Payload::CustomSection(custom) => drop(sections.insert(custom.name(), custom.data())),
+            // No other kind of import is admitted.
+            Payload::ImportSection(reader) => imported = reader.into_imports().count(),
             Payload::CodeSectionStart { range, .. } => code = Some(range.start),
+            Payload::CodeSectionEntry(body) => bodies.push(body.range().start),
             _ => {}
         }
     }
@@ -76,14 +80,26 @@ fn lines(frames: &[Frame], module: &[u8]) -> Option<Vec<String>> {
     let code = code?;
     let mut lines = Vec::new();
     for frame in frames {
-        let Some(address) = frame.position.and_then(|position| position.checked_sub(code)) else { continue };
+        let Some(position) = frame.position else {
+            // The function at least.
+            let body = (frame.function as usize).checked_sub(imported).and_then(|place| bodies.get(place));
+            let address = body.and_then(|start| start.checked_sub(code));
+            let found = address.and_then(|address| context.find_location(address as u64).ok().flatten());
+            let text = found.and_then(|location| place(location.file, location.line));
+            lines.extend(text.map(|text| format!("the function at {text}")));
+            continue;
+        };
+        let Some(address) = position.checked_sub(code) else { continue };
         let mut inlined = context.find_frames(address as u64).skip_all_loads().ok()?;
         while let Ok(Some(found)) = inlined.next() {
-            let Some(location) = found.location else { continue };
-            let Some(file) = location.file else { continue };
-            let line = location.line.map(|line| format!(":{line}")).unwrap_or_default();
-            lines.push(format!("{}{line}", crate::show::plain(file)));
+            lines.extend(found.location.and_then(|location| place(location.file, location.line)));
         }
     }
     Some(lines)
+}
+
+/// `model.c:12`.
+fn place(file: Option<&str>, line: Option<u32>) -> Option<String> {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    Some(format!("{}{line}", crate::show::plain(file?)))
 }

@@ -39,6 +39,18 @@ impl Counters {
         count(&mut self.rejections, code);
     }
 
+    /// Adds what another instance of the same release counted.
+    pub fn add(&mut self, other: &Counters) {
+        self.answered(other.inferences);
+        let tables = [(&mut self.failures, &other.failures), (&mut self.rejections, &other.rejections)];
+        for (table, further) in tables {
+            for (code, count) in further {
+                let sum = table.entry(code.clone()).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+        }
+    }
+
     /// All failures together.
     pub fn failure_count(&self) -> u64 {
         self.failures.values().fold(0, |sum, count| sum.saturating_add(*count))
@@ -70,6 +82,17 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+impl Latency {
+    /// Together with another instance of the same release. Percentiles cannot be added up: those of the
+    /// instance that was called more stand for both.
+    #[must_use]
+    pub fn with(self, other: Latency) -> Latency {
+        let more = if other.count > self.count { other } else { self };
+        let (count, max_us) = (self.count.saturating_add(other.count), self.max_us.max(other.max_us));
+        Latency { count, max_us, ..more }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +108,22 @@ mod tests {
         counters.rejected(ARTIFACT_DIGEST);
         assert_eq!((counters.inferences, counters.failure_count()), (3, 3));
         assert_eq!((counters.failures[ARTIFACT_SIZE.id], counters.rejections[ARTIFACT_DIGEST.id]), (2, 1));
+    }
+
+    #[test]
+    fn instances_of_a_release_add_up() {
+        let mut counters = Counters::default();
+        counters.answered(3);
+        counters.failed(ARTIFACT_SIZE);
+        let mut other = counters.clone();
+        other.rejected(ARTIFACT_DIGEST);
+        counters.add(&other);
+        assert_eq!((counters.inferences, counters.failure_count()), (6, 2));
+        assert_eq!(counters.rejections[ARTIFACT_DIGEST.id], 1);
+        let quick = Latency { count: 9, p50_us: 1, p90_us: 2, p99_us: 3, max_us: 4 };
+        let slow = Latency { count: 1, p50_us: 10, p90_us: 10, p99_us: 10, max_us: 10 };
+        assert_eq!(slow.with(quick), quick.with(slow));
+        assert_eq!(slow.with(quick), Latency { count: 10, max_us: 10, ..quick });
     }
 
     #[test]

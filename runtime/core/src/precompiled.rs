@@ -152,14 +152,14 @@ pub enum PrecompiledError {
     },
     /// It cannot be stopped by the clock, and must be.
     #[error(
-        "the machine code has no checks by which the clock stops it, and a call is not proven to fit its deadline \
-         here: precompile with the shorter deadline, or raise `limits.deadline_us` of the device"
+        "the machine code has no checks by which the clock stops it, and what a call of the module does is not \
+         bounded: precompile it again, with this version of Dunlin"
     )]
     Unstoppable,
     /// It has checks that it does not need.
     #[error(
-        "the machine code has checks by which the clock stops it, and a call is proven to fit its deadline: \
-         precompile with the deadline of the release"
+        "the machine code has checks by which the clock stops it, and what a call of the module does is bounded: \
+         precompile it again, with this version of Dunlin"
     )]
     Stoppable,
 }
@@ -213,7 +213,7 @@ mod tests {
             (Head { artifact: Digest::of(b"other"), ..head() }, "made from the module"),
             (Head { target: "x86_64-linux".into(), ..head() }, "made for \"x86_64-linux\""),
             (Head { wasmtime: "48.0.7".into(), ..head() }, "made for \"48.0.7\""),
-            (Head { interruptible: true, ..head() }, "proven to fit its deadline: precompile"),
+            (Head { interruptible: true, ..head() }, "is bounded: precompile it again"),
         ];
         for (changed, words) in changed {
             let error = changed.expect(artifact, &machine(), false).unwrap_err().to_string();

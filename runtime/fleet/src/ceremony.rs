@@ -5,6 +5,8 @@
 //! by its own. Where this folder has too few of those keys, the draft waits: its file is signed elsewhere
 //! ([`crate::signing::sign`]) and brought back in ([`Fleet::import`]).
 
+mod next;
+
 use std::path::PathBuf;
 
 use dunlin_core::Digest;
@@ -16,6 +18,8 @@ use dunlin_core::key::PublicKey;
 
 use crate::file::{self, Readers};
 use crate::folder::{Fleet, FolderError, ROOT_VALIDITY_S, pending_path, root_path};
+
+pub use self::next::Step;
 
 /// One change of a root.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunlin_core::document::DeviceEntry;
+use dunlin_core::document::{DeviceEntry, DeviceList};
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::telemetry::Presence;
 use dunlin_core::topic;
@@ -40,13 +40,27 @@ pub async fn devices(
     quiet: Duration,
 ) -> Result<Vec<DeviceRow>, DevicesError> {
     let list = fleet.device_list()?;
+    Ok(listed(fleet.name(), list.as_deref(), link, events, quiet).await?)
+}
+
+/// As [`devices`], with a device list that was read elsewhere.
+///
+/// # Errors
+/// The broker does not answer.
+pub async fn listed(
+    fleet: &FleetId,
+    list: Option<&DeviceList>,
+    link: &Link,
+    events: &mut Events,
+    quiet: Duration,
+) -> Result<Vec<DeviceRow>, LinkError> {
     let mut rows = enrolled(list.iter().flat_map(|list| &list.devices));
-    let filter = topic::every_presence(fleet.name());
+    let filter = topic::every_presence(fleet);
     link.subscribe(&[Subscription { filter: filter.clone(), max_payload_bytes: MAX_PRESENCE_BYTES }]).await?;
     let listen = async {
         while let Ok(Some(event)) = tokio::time::timeout(quiet, events.recv()).await {
             if let Event::Received(message) = event {
-                hear(fleet.name(), &mut rows, &message.topic, &message.payload);
+                hear(fleet, &mut rows, &message.topic, &message.payload);
             }
         }
     };
@@ -67,7 +81,8 @@ fn enrolled<'a>(entries: impl Iterator<Item = &'a DeviceEntry>) -> BTreeMap<Devi
 
 /// Notes what a device says of itself; of its connections the highest number counts.
 fn hear(fleet: &FleetId, rows: &mut BTreeMap<DeviceId, DeviceRow>, topic: &str, payload: &[u8]) {
-    let Some(id) = topic::parse_presence(fleet, topic) else { return };
+    // An empty message deletes what was retained.
+    let Some(id) = topic::parse_presence(fleet, topic).filter(|_| !payload.is_empty()) else { return };
     let presence = match serde_json::from_slice::<Presence>(payload) {
         Ok(presence) if presence.header.device == id => presence,
         Ok(presence) => {

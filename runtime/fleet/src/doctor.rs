@@ -24,6 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing must come for it to be absent.
 const SILENCE: Duration = Duration::from_millis(700);
 
+/// How long the probes of an operator may take in all.
+const OPERATOR_LIMIT: Duration = Duration::from_secs(35);
+
+/// How long the probes of a device may take in all.
+const DEVICE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Chunks of the probe of speed.
 const BURST: usize = 32;
 
@@ -111,31 +117,56 @@ async fn publish_in_time(link: &Link, message: Message) -> Result<(), LinkError>
     tokio::time::timeout(PATIENCE, link.publish(message)).await.unwrap_or(Err(LinkError::Closed))
 }
 
-/// Probes what an operator needs; `tell` hears of each finding as it comes.
+/// Probes what an operator needs; `report` gets each finding as it comes. Where messages are not kept at all, the
+/// probes that build on it are left out.
 ///
 /// # Errors
 /// No connection at all.
 pub async fn probe(
     dial: &impl Dial,
     fleet: &FleetId,
-    mut tell: impl FnMut(&Finding),
+    mut report: impl FnMut(&Finding),
+) -> Result<Vec<Finding>, LinkError> {
+    within(OPERATOR_LIMIT, &mut report, async |add| {
+        let start = Instant::now();
+        let (link, mut events) = dial.dial().await?;
+        add(good("connect", format!("in {}", milliseconds(start))));
+        let findings = retained(&link, &mut events, fleet).await?;
+        let kept = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+        findings.into_iter().for_each(&mut *add);
+        if !kept {
+            return Ok(());
+        }
+        add(subscriptions(&link, fleet).await?);
+        add(speed(&link, &mut events, fleet).await?);
+        link.close().await;
+        for (probe, bytes, verdict, remedy) in SIZES {
+            add(size(dial, fleet, probe, bytes, verdict, remedy).await?);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Collects findings until the probes end, or their time does: that is a finding of its own.
+async fn within(
+    limit: Duration,
+    report: &mut impl FnMut(&Finding),
+    probes: impl AsyncFnOnce(&mut dyn FnMut(Finding)) -> Result<(), LinkError>,
 ) -> Result<Vec<Finding>, LinkError> {
     let mut findings = Vec::new();
     let mut add = |finding: Finding| {
-        tell(&finding);
+        report(&finding);
         findings.push(finding);
     };
-    let start = Instant::now();
-    let (link, mut events) = dial.dial().await?;
-    add(good("connect", format!("in {}", milliseconds(start))));
-    for finding in retained(&link, &mut events, fleet).await? {
-        add(finding);
-    }
-    add(subscriptions(&link, fleet).await?);
-    add(speed(&link, &mut events, fleet).await?);
-    link.close().await;
-    for (probe, bytes, verdict, remedy) in SIZES {
-        add(size(dial, fleet, probe, bytes, verdict, remedy).await?);
+    match tokio::time::timeout(limit, probes(&mut add)).await {
+        Ok(ended) => ended?,
+        Err(_) => add(found(
+            "answers in time",
+            Verdict::Bad,
+            format!("the probes did not end within {} s", limit.as_secs()),
+            "look at the load of the broker and at the network in between; what was published may be left there",
+        )),
     }
     Ok(findings)
 }
@@ -173,18 +204,19 @@ async fn retained(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<V
     let topic = message.topic.clone();
     let start = Instant::now();
     if publish_in_time(link, message).await.is_err() {
-        let remedy = "let this user write below dunlin/v1/FLEET/";
+        let remedy = "let this user write below dunlin/v1/FLEET/, of the fleet that --name says";
         return Ok(vec![found("publish", Verdict::Bad, "no acknowledgement came", remedy)]);
     }
     findings.push(good("publish", format!("acknowledged in {}", milliseconds(start))));
     if subscribe(link, &topic).await.is_err() {
-        let remedy = "let this user read below dunlin/v1/FLEET/";
+        let remedy = "let this user read below dunlin/v1/FLEET/, of the fleet that --name says";
         findings.push(found("subscribe", Verdict::Bad, "refused, or without an answer", remedy));
         return Ok(findings);
     }
     let kept = arrival(events, &topic, PATIENCE).await.is_some_and(|message| message.payload == payload);
     if !kept {
-        let remedy = "turn retained messages on, and let this user write chunks";
+        let remedy = "let this user read and write below dunlin/v1/FLEET/, of the fleet that --name says, and turn \
+                      retained messages on: a broker may acknowledge what its access rules drop";
         findings.push(found("retained messages", Verdict::Bad, "what was published is not there", remedy));
         return Ok(findings);
     }
@@ -249,7 +281,7 @@ async fn speed(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<Find
     let up = start.elapsed();
     let start = Instant::now();
     let mut came = 0;
-    for window in topics.chunks(8) {
+    'windows: for window in topics.chunks(8) {
         let wanted: Vec<Subscription> =
             window.iter().map(|topic| Subscription::new(topic.clone(), MAX_CHUNK_BYTES)).collect();
         link.subscribe(&wanted).await?;
@@ -262,7 +294,11 @@ async fn speed(link: &Link, events: &mut Events, fleet: &FleetId) -> Result<Find
                 }
                 false
             };
-            came += usize::from(tokio::time::timeout(PATIENCE, next).await.unwrap_or(false));
+            if !tokio::time::timeout(PATIENCE, next).await.unwrap_or(false) {
+                // What is missing is not waited for chunk by chunk.
+                break 'windows;
+            }
+            came += 1;
         }
         link.unsubscribe(window).await?;
     }
@@ -325,16 +361,24 @@ pub async fn probe_device(
     device_access: &impl Dial,
     fleet: &FleetId,
     device: &DeviceId,
-    mut tell: impl FnMut(&Finding),
+    mut report: impl FnMut(&Finding),
 ) -> Result<Vec<Finding>, LinkError> {
+    within(DEVICE_LIMIT, &mut report, async |add| {
+        device_rights(operator, device_access, fleet, device, add).await
+    })
+    .await
+}
+
+async fn device_rights(
+    operator: &impl Dial,
+    device_access: &impl Dial,
+    fleet: &FleetId,
+    device: &DeviceId,
+    add: &mut dyn FnMut(Finding),
+) -> Result<(), LinkError> {
     let (watch, mut seen) = operator.dial().await?;
     let (link, mut heard) = device_access.dial().await?;
     let other = other_device(device);
-    let mut findings = Vec::new();
-    let mut add = |finding: Finding| {
-        tell(&finding);
-        findings.push(finding);
-    };
     let own = [
         topic::root(fleet, 1),
         topic::release(fleet, &Digest::of(b"")),
@@ -423,7 +467,7 @@ pub async fn probe_device(
     }
     watch.close().await;
     link.close().await;
-    Ok(findings)
+    Ok(())
 }
 
 /// A device that nobody has.

@@ -34,7 +34,7 @@ impl dunlin_core::code::Coded for FileError {
 }
 
 impl FileError {
-    fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    pub(crate) fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
         let path = path.to_path_buf();
         move |error| FileError { what, path, error }
     }

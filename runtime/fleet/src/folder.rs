@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! fleet.toml                       the fleet's name
+//! connection.toml                  how operators reach the broker
 //! keys/<name>.key, <name>.toml     keys of the root's names, and signers elsewhere; mode 0600
 //! root/<version>.json              every version of the root, signed
 //! releases/<model>/<counter>.json  releases, signed

@@ -6,6 +6,8 @@
 //! otherwise. Nothing here prints: callers get values, and progress by callback.
 
 pub mod ceremony;
+pub mod connection;
+pub mod consumer;
 pub mod deploy;
 pub mod devices;
 pub mod doctor;

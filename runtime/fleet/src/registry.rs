@@ -85,7 +85,7 @@ pub async fn survey(link: &Link, events: &mut Events, messages: Vec<Message>) ->
 }
 
 /// The retained messages of some topics, as far as the broker has them.
-async fn fetch(
+pub(crate) async fn fetch(
     link: &Link,
     events: &mut Events,
     topics: BTreeSet<String>,

@@ -306,7 +306,7 @@ impl Fleet {
     }
 }
 
-/// What a precompiled variant is, if it is of this module, and with checks only where the deadline asks for them.
+/// What a precompiled variant is, if it is of this module, and has checks in its loops only where it needs them.
 fn variant(file: &[u8], artifact: Digest, interruptible: bool) -> Result<AttachmentKind, PrecompiledError> {
     let (head, _) = Head::parse(file)?;
     let machine = Machine { target: head.target.clone(), wasmtime: head.wasmtime.clone() };

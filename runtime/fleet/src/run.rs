@@ -8,7 +8,6 @@ mod rows;
 mod unwritten;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dunlin_abi::{Card, Dim, State, TensorSpec};
 use dunlin_core::VerifiedArtifact;
@@ -232,16 +231,13 @@ fn admitted(bytes: Vec<u8>, summary: &Summary, limits: Limits) -> Result<Admitte
 }
 
 /// Machine code of a module for devices that cannot compile, as a file for
-/// [`ReleaseRequest::precompiled`](crate::release::ReleaseRequest::precompiled). With the deadline of the
-/// release it has checks for the clock only where they are needed.
+/// [`ReleaseRequest::precompiled`](crate::release::ReleaseRequest::precompiled).
 ///
 /// # Errors
 /// The module is not admitted, or this build makes no code for the target.
-pub fn precompile(module: Vec<u8>, target: Target, deadline_us: Option<u64>) -> Result<Vec<u8>, RunError> {
+pub fn precompile(module: Vec<u8>, target: Target) -> Result<Vec<u8>, RunError> {
     let summary = dunlin_sandbox::inspect(&module)?;
-    let deadline = Duration::from_micros(deadline_us.unwrap_or(DEADLINE_US));
-    let limits = Limits { deadline, ..local_limits(&summary) };
-    let model = admitted(module, &summary, limits)?;
+    let model = admitted(module, &summary, local_limits(&summary))?;
     let head = Head {
         artifact: model.digest(),
         target: target.to_string(),
@@ -319,7 +315,7 @@ impl Runner {
         self.run_and_watch(&zeros)
     }
 
-    /// Whether calls are watched by the clock; if not, it is proven that they end in time.
+    /// Whether the code has checks in every loop, because what a call does is not bounded.
     pub(crate) fn is_interruptible(&self) -> bool {
         self.model.is_interruptible()
     }

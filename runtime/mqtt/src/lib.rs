@@ -56,4 +56,4 @@ pub use link::{
 };
 pub use tls::{ClientCertificate, TimeFloor, Tls, TlsError};
 pub use topic::TopicError;
-pub use url::{BrokerUrl, UrlError};
+pub use url::{BrokerUrl, UrlError, without_passwords};

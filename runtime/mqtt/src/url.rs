@@ -3,6 +3,7 @@
 //! A password in the URL is refused, because URLs are shown in process lists, logs and histories; and no
 //! error repeats the text it refuses, because it might hold one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -34,6 +35,12 @@ impl BrokerUrl {
     /// The user name, if the URL has one.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The same broker, for a user that is not in the URL.
+    #[must_use]
+    pub fn without_user(self) -> BrokerUrl {
+        BrokerUrl { user: None, ..self }
     }
 
     /// The host; an IPv6 address is in brackets.
@@ -128,6 +135,34 @@ fn parse_host(host: &str) -> Result<String, UrlError> {
     Ok(host.to_ascii_lowercase())
 }
 
+/// The text with `***` in place of the password of each URL in it, `scheme://user:password@host`. A URL with a
+/// password is refused, but the text around it may be shown: as the rest of a command line, in an error.
+///
+/// A password ends at the last `@` before a space, a double quote or a control character.
+pub fn without_passwords(text: &str) -> Cow<'_, str> {
+    let ends = |c: char| c.is_whitespace() || c.is_control() || c == '"';
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find("://") {
+        let (scheme, after) = rest.split_at(at + "://".len());
+        let (address, tail) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        shown.push_str(scheme);
+        match (address.find(':'), address.rfind('@')) {
+            (Some(colon), Some(end)) if colon < end => {
+                shown.push_str(&address[..=colon]);
+                shown.push_str("***");
+                shown.push_str(&address[end..]);
+            }
+            _ => shown.push_str(address),
+        }
+        rest = tail;
+    }
+    if shown.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    shown.push_str(rest);
+    Cow::Owned(shown)
+}
+
 /// A URL that is not a broker's. None of the variants repeats the text: it might hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
@@ -220,7 +255,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn passwords_of_urls_are_masked() {
+        for (text, shown) in [
+            ("mqtt://ann:secret@host", "mqtt://ann:***@host"),
+            (
+                "unexpected argument 'mqtts://ann:se@cret@host:8883' found",
+                "unexpected argument 'mqtts://ann:***@host:8883' found",
+            ),
+            ("mqtt://:secret@host mqtt://bob:secret@host", "mqtt://:***@host mqtt://bob:***@host"),
+            ("mqtt://ann:sec/re?t#@host", "mqtt://ann:***@host"),
+            (
+                "{\"url\":\"mqtt://ann:secret@h\",\"x\":\"a@b\"}",
+                "{\"url\":\"mqtt://ann:***@h\",\"x\":\"a@b\"}",
+            ),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
+        for text in [
+            "mqtt://ann@host:1883",
+            "mqtt://[::1]:5000",
+            "://",
+            "a:b@c",
+            "see https://x.example/y, digits@1.0",
+        ] {
+            assert_eq!(without_passwords(text), text);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn masking_hides_the_password_and_ends(
+            before in "[a-z:/@ ']{0,12}",
+            password in "[A-Z:/@?#%]{1,12}",
+            after in "( [a-z:/@ ']{0,12})?",
+        ) {
+            let masked = without_passwords(&format!("{before} mqtt://ann:{password}@host{after}")).into_owned();
+            prop_assert!(masked.contains("mqtt://ann:***@host"), "{}", masked);
+            prop_assert!(!masked.contains(|c: char| c.is_ascii_uppercase()), "{}", masked);
+        }
+
         #[test]
         fn any_text_is_read_or_refused_and_what_is_read_round_trips(text in "(mqtts?://)?[a-z0-9:@/\\[\\].%é-]{0,40}") {
             if let Ok(url) = text.parse::<BrokerUrl>() {

@@ -26,10 +26,16 @@ pub(crate) const NESTED_BLOCKS: Bound = Bound("blocks around one another", 1_000
 pub(crate) const NESTED_LOOPS: Bound = Bound("loops around one another", 64);
 /// One function's branches, each target of a table counted.
 pub(crate) const BRANCHES: Bound = Bound("branches of one function", 20_000);
-/// One function's blocks times its locals and parameters.
-pub(crate) const MERGES: Bound = Bound("blocks times locals of one function", 1_000_000);
+/// The sum over one function's blocks of the locals, parameters and operands that live there, and of the
+/// values that branches take along.
+pub(crate) const MERGES: Bound = Bound("blocks times locals and operands of one function", 1_000_000);
 /// The same, summed over the module.
-pub(crate) const ALL_MERGES: Bound = Bound("blocks times locals of all functions", 4_000_000);
+pub(crate) const ALL_MERGES: Bound = Bound("blocks times locals and operands of all functions", 4_000_000);
+/// Parameters and results of one function's blocks, and those beyond 8 of the function and of each of its calls.
+pub(crate) const VALUES: Bound = Bound("values that blocks and calls of one function take and give", 50_000);
+/// The same, summed over the module.
+pub(crate) const ALL_VALUES: Bound =
+    Bound("values that blocks and calls of all functions take and give", 200_000);
 /// Data segments.
 pub(crate) const DATA_SEGMENTS: Bound = Bound("data segments", 10_000);
 /// Entries of the table.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use dunlin_core::code::{self, Code, Coded};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use crate::host::OutsideMemory;
 use crate::names;
@@ -140,7 +140,7 @@ pub enum CallError {
 pub struct Frame {
     /// Its index.
     pub function: u32,
-    /// Where it was, as a position in the file of the module.
+    /// Where it was, as a position in the file of the module; unknown where the sandbox added to its code.
     pub position: Option<usize>,
 }
 
@@ -234,11 +234,11 @@ fn frames(error: &wasmtime::Error) -> Box<[Frame]> {
         .collect()
 }
 
-/// The innermost guest function.
+/// The innermost function of the module's own.
 fn place(error: &wasmtime::Error) -> String {
-    let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
-        return String::new();
-    };
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let own = |frame: &&FrameInfo| !frame.func_name().is_some_and(names::is_helper);
+    let Some(frame) = frames.iter().find(own) else { return String::new() };
     let name = frame.func_name().map(|name| format!(" ({})", names::function(name))).unwrap_or_default();
     format!(" in function {}{name}", frame.func_index())
 }

@@ -1,5 +1,6 @@
 //! Making machine code, in builds that have a compiler: for this machine, and for others.
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use dunlin_core::Digest;
@@ -8,6 +9,8 @@ use wasmtime::Module;
 use crate::admission::AdmittedModel;
 use crate::compiled::CompiledModel;
 use crate::engine::{CompileError, Engine, EngineConfig, settings};
+use crate::native::Facts;
+use crate::polls;
 use crate::target::Target;
 
 fn refused(error: wasmtime::Error) -> CompileError {
@@ -23,15 +26,16 @@ impl Engine {
     pub fn compile(&self, model: AdmittedModel) -> Result<CompiledModel, CompileError> {
         let facts = model.facts();
         let compiler = self.compiler(facts.is_interruptible());
-        let module = Module::new(compiler.wasmtime(), model.artifact().bytes()).map_err(refused)?;
+        let wasm = instrumented(&model, &facts)?;
+        let module = Module::new(compiler.wasmtime(), &wasm).map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts))
+        Ok(CompiledModel::new(self.clone(), template, facts, matches!(wasm, Cow::Borrowed(_))))
     }
 
-    /// Stands for everything that decides whether this engine can run machine code: wasmtime's version,
-    /// the settings, the processor and its features.
+    /// Stands for everything that decides whether this engine can run machine code, and would make it again:
+    /// wasmtime's version, the settings, the processor and its features, what is added to modules.
     pub fn fingerprint(&self) -> Digest {
-        let mut bytes = Collected(Vec::new());
+        let mut bytes = Collected(polls::VERSION.to_vec());
         for engine in self.wasmtime_engines() {
             engine.precompile_compatibility_hash().hash(&mut bytes);
         }
@@ -59,7 +63,13 @@ pub fn precompile(model: &AdmittedModel, target: Target) -> Result<Vec<u8>, Comp
     let interruptible = model.facts().is_interruptible();
     let settings = settings(&EngineConfig::default(), Some(target), interruptible).map_err(unable)?;
     let engine = wasmtime::Engine::new(&settings).map_err(unable)?;
-    engine.precompile_module(model.artifact().bytes()).map_err(refused)
+    engine.precompile_module(&instrumented(model, &model.facts())?).map_err(refused)
+}
+
+/// The module with its looks at the clock.
+fn instrumented<'a>(model: &'a AdmittedModel, facts: &Facts) -> Result<Cow<'a, [u8]>, CompileError> {
+    polls::instrument(model.artifact().bytes(), facts)
+        .map_err(|error| CompileError::Compile(format!("an admitted module is not valid: {error}")))
 }
 
 /// Hashes nothing: keeps what is fed to it.

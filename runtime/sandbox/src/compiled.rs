@@ -1,6 +1,7 @@
 //! A model as machine code, from which any number of instances is made.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::Arc;
 
 use dunlin_abi::Card;
@@ -24,14 +25,23 @@ struct Inner {
     engine: Engine,
     template: InstancePre<Host>,
     facts: Facts,
-    /// The deadline of every call, in ticks of the engine; `None` for a model that needs no watching.
-    deadline_ticks: Option<u64>,
+    is_as_it_came: bool,
 }
 
 impl CompiledModel {
-    pub(crate) fn new(engine: Engine, template: InstancePre<Host>, facts: Facts) -> Self {
-        let deadline_ticks = facts.is_interruptible().then(|| engine.ticks(facts.limits.deadline));
-        CompiledModel { inner: Arc::new(Inner { engine, template, facts, deadline_ticks }) }
+    /// `is_as_it_came` where the code is known to be that of the artifact, with nothing added.
+    pub(crate) fn new(
+        engine: Engine,
+        template: InstancePre<Host>,
+        facts: Facts,
+        is_as_it_came: bool,
+    ) -> Self {
+        CompiledModel { inner: Arc::new(Inner { engine, template, facts, is_as_it_came }) }
+    }
+
+    /// Whether positions in the code are those of the artifact.
+    pub(crate) fn is_as_it_came(&self) -> bool {
+        self.inner.is_as_it_came
     }
 
     /// What the model says of itself.
@@ -67,13 +77,15 @@ impl CompiledModel {
         &self.inner.engine
     }
 
-    /// Whether calls are watched by the clock; if not, it is proven that they end in time.
+    /// Whether its code has checks in every loop, because what a call does is not bounded.
     pub fn is_interruptible(&self) -> bool {
-        self.inner.deadline_ticks.is_some()
+        self.inner.facts.is_interruptible()
     }
 
-    pub(crate) fn deadline_ticks(&self) -> Option<u64> {
-        self.inner.deadline_ticks
+    /// The deadline of a call, where its code looks at the clock at all.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let facts = &self.inner.facts;
+        (facts.is_interruptible() || facts.is_polled()).then_some(facts.limits.deadline)
     }
 
     pub(crate) fn template(&self) -> &InstancePre<Host> {

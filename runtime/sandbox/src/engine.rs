@@ -1,7 +1,7 @@
 //! How models are compiled, and the clock that stops them.
 //!
-//! A model whose work is proven to fit its deadline is compiled without checks in its loops, any other
-//! with them: see [`Work`](crate::Work). wasmtime decides that for an engine, so there are two.
+//! A model whose work is bounded is compiled without checks in its loops, any other with them: see
+//! [`Work`](crate::Work). wasmtime decides that for an engine, so there are two.
 
 use core::num::NonZeroUsize;
 use core::time::Duration;
@@ -24,7 +24,7 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// How often running models are compared with their deadlines, and so by how much one may pass
-    /// its own. The tick costs a wake-up of a thread while models run, and nothing while none does.
+    /// its own; those without checks in their loops look at the clock by themselves. The tick costs a wake-up of a thread while models run, and nothing while none does.
     pub tick: Duration,
     /// Whether one model is compiled on all cores, or on the caller's alone. Says nothing in a build
     /// without a compiler.
@@ -47,12 +47,11 @@ pub struct Engine {
 }
 
 struct Inner {
-    /// For models that are stopped by the clock.
+    /// For models with checks in every loop.
     interruptible: Compiler,
-    /// For models that are proven to end in time.
+    /// For models whose work is bounded.
     bounded: Compiler,
     ticker: Ticker,
-    tick: Duration,
 }
 
 /// A wasmtime engine with the host's functions.
@@ -108,7 +107,7 @@ impl Engine {
         let tick = config.tick.max(Duration::from_micros(100));
         let ticking = interruptible.wasmtime.clone();
         let ticker = Ticker::start(tick, move || ticking.increment_epoch()).map_err(CompileError::Clock)?;
-        Ok(Engine { inner: Arc::new(Inner { interruptible, bounded, ticker, tick }) })
+        Ok(Engine { inner: Arc::new(Inner { interruptible, bounded, ticker }) })
     }
 
     pub(crate) fn compiler(&self, interruptible: bool) -> &Compiler {
@@ -122,13 +121,6 @@ impl Engine {
 
     pub(crate) fn ticker(&self) -> &Ticker {
         &self.inner.ticker
-    }
-
-    /// A deadline in ticks, rounded up, and one more: the first tick may come at once.
-    pub(crate) fn ticks(&self, deadline: Duration) -> u64 {
-        let ticks = deadline.as_nanos().div_ceil(self.inner.tick.as_nanos());
-        // Half of the range is for ever, and adding the epoch to it does not overflow.
-        u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2) + 1
     }
 }
 
@@ -200,14 +192,5 @@ mod tests {
     fn the_version_of_wasmtime_is_the_one_that_is_locked() {
         let locked = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
         assert!(include_str!("../../../Cargo.lock").contains(&locked), "{locked}");
-    }
-
-    #[test]
-    fn deadlines_are_rounded_up_to_ticks() {
-        let engine = Engine::new(EngineConfig::default()).unwrap();
-        assert_eq!(engine.ticks(Duration::from_millis(10)), 2);
-        assert_eq!(engine.ticks(Duration::from_millis(11)), 3);
-        assert_eq!(engine.ticks(Duration::ZERO), 1);
-        assert!(engine.ticks(Duration::MAX) > 1 << 60);
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! A host function trusts no pointer: one that leads outside of memory traps the guest.
 
+use std::time::Instant;
+
 use dunlin_abi::{IMPORT_MODULE, Import};
-use wasmtime::{Caller, Linker, ResourceLimiter};
+use wasmtime::{Caller, Linker, ResourceLimiter, Trap};
 
 use crate::limits::Limits;
 use crate::speech::{MAX_LINE_BYTES, MAX_NAME_BYTES, Speech};
+
+/// The most that a memory with 32-bit addresses can have, less a page on a machine with such.
+const MAX_MEMORY_BYTES: usize = if usize::BITS == 32 { usize::MAX - 0xffff } else { 1 << 32 };
 
 /// The state of one instance's store.
 pub(crate) struct Host {
@@ -14,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) clock_ms: i64,
     /// The memory that was last asked for in vain, in bytes: it explains a trap that follows.
     pub(crate) denied_bytes: Option<usize>,
+    /// When the call is to be stopped; `None` is never.
+    pub(crate) deadline: Option<Instant>,
     memory_bytes: usize,
     table_elements: usize,
 }
@@ -24,22 +31,32 @@ impl Host {
             speech: Speech::new(limits.log_lines_per_s, limits.metrics_per_s),
             clock_ms: 0,
             denied_bytes: None,
+            deadline: None,
             memory_bytes: usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX),
             table_elements: limits.table_elements as usize,
         }
     }
+
+    /// Whether the call has passed its deadline.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 impl ResourceLimiter for Host {
-    /// Beyond the limit, `memory.grow` gives -1 and the guest goes on.
+    /// Beyond the limit, `memory.grow` gives -1 and the guest goes on, unless its time is over: code without
+    /// checks asks for what no memory can have to be stopped here.
     fn memory_growing(
         &mut self,
         _current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if self.is_late() {
+            return Err(Trap::Interrupt.into());
+        }
         let granted = desired <= self.memory_bytes;
-        if !granted {
+        if !granted && desired <= MAX_MEMORY_BYTES {
             self.denied_bytes = Some(desired);
         }
         Ok(granted)

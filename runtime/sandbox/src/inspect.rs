@@ -11,17 +11,17 @@ use dunlin_core::Digest;
 use wasmparser::types::TypesRef;
 use wasmparser::{
     CustomSectionReader, DataSectionReader, FuncToValidate, FuncValidatorAllocations, FunctionBody,
-    MemorySectionReader, OperatorsReader, Parser, Payload, TableSectionReader, ValidPayload, Validator,
-    ValidatorResources, WasmFeatures,
+    MemorySectionReader, Operator, OperatorsReader, Parser, Payload, TableSectionReader, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
 };
 
 use crate::admission::AdmissionError;
 use crate::constructors::Wrappers;
-use crate::shape::Shape;
+use crate::shape::{Around, Shape};
 use crate::stack::{ShadowStack, Stacks};
 use crate::surface::Surface;
 use crate::work::{self, Body, Obstacle, Proof, Work};
-use crate::{bounds, names, simd};
+use crate::{bounds, names, shape, simd};
 
 /// The least size, in bytes, of a data segment that [`Summary::segments`] lists: one weight tensor.
 pub const SEGMENT_BYTES: u64 = 32 * 1024;
@@ -32,7 +32,7 @@ const PAGE_BYTES: u64 = 64 * 1024;
 /// The instructions and types that a module may use. Of the reference types it is only the encoding
 /// of `call_indirect` that LLVM writes. What is absent stays off: threads, 64-bit and multiple
 /// memories, tail calls, exceptions, garbage collection, the component model.
-const FEATURES: WasmFeatures = WasmFeatures::FLOATS
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::FLOATS
     .union(WasmFeatures::MUTABLE_GLOBAL)
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -146,8 +146,10 @@ struct Survey<'a> {
     segment_bytes: Vec<u64>,
     /// The highest level so far, and the function that needs it; `None` for a global.
     simd: (Simd, Option<u32>),
-    /// Blocks times locals of the functions so far.
+    /// What paths take along, of the functions so far.
     merges: u64,
+    /// What blocks and calls take and give, likewise.
+    values: u64,
     stacks: Stacks,
     wrappers: Wrappers,
     /// What each function does.
@@ -171,6 +173,7 @@ impl<'a> Survey<'a> {
             segment_bytes: Vec::new(),
             simd: (Simd::None, None),
             merges: 0,
+            values: 0,
             stacks: Stacks::default(),
             wrappers: Wrappers::default(),
             bodies: Vec::new(),
@@ -303,22 +306,29 @@ impl<'a> Survey<'a> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(broken)?;
         let mut operators = OperatorsReader::new(reader);
-        let (mut proof, mut shape) = (Proof::default(), Shape::default());
+        let all_locals = validator.len_locals();
+        let (mut proof, mut shape) = (Proof::new(all_locals), Shape::default());
+        let results = shape::values(&Operator::Return, &validator);
+        shape.passes(u64::from(all_locals).saturating_sub(locals) + results);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(broken)?;
-            shape.operator(&operator, place)?;
+            let values = shape::values(&operator, &validator);
+            let live = u64::from(all_locals) + u64::from(validator.operand_stack_height());
+            shape.operator(&operator, Around { values, live }, place)?;
             validator.op(offset, &operator).map_err(broken)?;
             self.need(simd::of_operator(&operator), Some(index));
-            proof.operator(&operator);
+            proof.operator(&operator, values);
             self.stacks.operator(&operator);
             self.wrappers.operator(&operator);
         }
         self.stacks.end();
         self.wrappers.end();
-        let merges = shape.merges(u64::from(validator.len_locals()));
-        bounds::MERGES.check(merges, place)?;
-        self.merges += merges;
+        bounds::MERGES.check(shape.merges(), place)?;
+        bounds::VALUES.check(shape.values(), place)?;
+        self.merges += shape.merges();
         bounds::ALL_MERGES.check(self.merges, String::new)?;
+        self.values += shape.values();
+        bounds::ALL_VALUES.check(self.values, String::new)?;
         self.bodies.push(proof.finish());
         operators.finish().map_err(broken)?;
         self.allocations = validator.into_allocations();

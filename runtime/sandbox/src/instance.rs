@@ -7,9 +7,9 @@ use core::fmt;
 use std::time::{Duration, Instant};
 
 use dunlin_abi::{Card, Dim, MAX_ERROR_BYTES, TensorSpec, export};
-use wasmtime::{Memory, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
-use crate::call::{CallError, Stop};
+use crate::call::{CallError, Frame, Stop};
 use crate::compiled::CompiledModel;
 use crate::host::Host;
 use crate::limits::MAX_STACK_BYTES;
@@ -52,6 +52,11 @@ impl Instance {
     pub(crate) fn new(model: CompiledModel) -> Result<Instance, CallError> {
         let mut store = Store::new(model.template().module().engine(), Host::new(model.limits()));
         store.limiter(|host| host);
+        // The epoch says when to look, the clock what time it is: ticks that are late stop nothing later.
+        store.epoch_deadline_callback(|store| match store.data().is_late() {
+            true => Ok(UpdateDeadline::Interrupt),
+            false => Ok(UpdateDeadline::Continue(1)),
+        });
         let wasm = entered(&model, &mut store, |store| model.template().instantiate(store))
             .map_err(|stop| stopped(&model, &store, stop, None))?;
 
@@ -339,15 +344,18 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// Runs guest code; a model that is not proven to end in time, with the clock ticking and the deadline
-/// set.
+/// Runs guest code, with a new deadline where it looks at the clock.
 fn entered<R>(
     model: &CompiledModel,
     store: &mut Store<Host>,
     enter: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<R>,
 ) -> Result<R, Stop> {
-    let _running = model.deadline_ticks().map(|ticks| {
-        store.set_epoch_deadline(ticks);
+    if let Some(deadline) = model.deadline() {
+        // None is a time that this clock will never show.
+        store.data_mut().deadline = Instant::now().checked_add(deadline);
+    }
+    let _running = model.is_interruptible().then(|| {
+        store.set_epoch_deadline(1);
         model.engine().ticker().running()
     });
     enter(store).map_err(|error| Stop::of(&error))
@@ -361,11 +369,21 @@ fn stopped(model: &CompiledModel, store: &Store<Host>, stop: Stop, message: Opti
         (Stop::Stack { place }, _) => CallError::Stack { stack_bytes: MAX_STACK_BYTES, place },
         (Stop::Trap { kind, place, frames }, Some(wanted)) => {
             let (wanted, limit) = (wanted as u64, limits.memory_bytes);
-            CallError::OutOfMemory { wanted, limit, kind, place, message, frames }
+            CallError::OutOfMemory { wanted, limit, kind, place, message, frames: own(model, frames) }
         }
-        (Stop::Trap { kind, place, frames }, None) => CallError::Trap { kind, place, message, frames },
+        (Stop::Trap { kind, place, frames }, None) => {
+            CallError::Trap { kind, place, message, frames: own(model, frames) }
+        }
         (Stop::Host(what), _) => CallError::Engine(what),
     }
+}
+
+/// Frames of the artifact: where something was added to its code, positions are others.
+fn own(model: &CompiledModel, mut frames: Box<[Frame]>) -> Box<[Frame]> {
+    if !model.is_as_it_came() {
+        frames.iter_mut().for_each(|frame| frame.position = None);
+    }
+    frames
 }
 
 /// An exported function, if there is one; admission has checked its type.

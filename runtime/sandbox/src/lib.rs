@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Nothing here touches a disk, a network or the wall clock. What a guest may do is decided before any
-//! of its code runs; what it does is bounded in time (by proof where its code allows one, else by
-//! epochs: see [`Work`]), memory, table, stack and words. A model that misbehaves costs an error value,
+//! of its code runs; what it does is bounded in time (by the clock, which code looks at as often as its
+//! [`Work`] asks for), memory, table, stack and words. A model that misbehaves costs an error value,
 //! never the process, as long as two things hold that this crate cannot check:
 //!
 //! - calls come from threads with at least [`NATIVE_STACK_BYTES`] of native stack, because exhausting
@@ -50,6 +50,8 @@ mod limits;
 mod names;
 mod native;
 mod output;
+#[cfg(feature = "compiler")]
+mod polls;
 mod region;
 mod shape;
 mod simd;

@@ -25,8 +25,9 @@ pub struct Limits {
     pub table_elements: u32,
     /// Stack, in bytes; at most [`MAX_STACK_BYTES`], which is what it gets.
     pub stack_bytes: u32,
-    /// Time for instantiation, for initialisation and for each call. It is checked by a tick, so that
-    /// a model is stopped between this and one tick of the engine later.
+    /// Time for instantiation, for initialisation and for each call. A model is stopped between this and one
+    /// tick of the engine later; one without checks in its loops after at most 10 ms of what it is expected to
+    /// take.
     pub deadline: Duration,
     /// Log lines a second; more are counted, not kept.
     pub log_lines_per_s: u32,

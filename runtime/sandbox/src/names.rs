@@ -11,6 +11,14 @@ const MAX_CHARS: usize = 120;
 /// The most characters of a name that is decoded.
 const MAX_ENCODED_CHARS: usize = 512;
 
+/// How the names of functions begin that are added before a module is compiled.
+pub(crate) const HELPER: &str = "dunlin:";
+
+/// Whether a function is none of the module's own.
+pub(crate) fn is_helper(name: &str) -> bool {
+    name.starts_with(HELPER)
+}
+
 /// ` in function 7 ("dense_3")`, or without the name where there is none.
 pub(crate) fn place(bytes: &[u8], index: u32) -> String {
     match lookup(bytes, index) {

@@ -13,7 +13,7 @@ use wasmtime::Module;
 use crate::compiled::CompiledModel;
 use crate::engine::{CompileError, Engine};
 use crate::limits::Limits;
-use crate::work::Work;
+use crate::work::{POLL_EVERY, Work};
 
 /// What an engine must know of a model beside its machine code.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,17 +22,21 @@ pub struct Facts {
     pub artifact: Digest,
     /// What the module says of itself, as admission read it.
     pub card: Card,
-    /// How much one call can do, as admission proved it.
+    /// How much one call can do, as admission proved it; how the code looks at the clock follows from it.
     pub work: Work,
-    /// What each instance may take. Whether it has to be stopped by the clock follows from work and
-    /// deadline, and must be what it was when the code was made.
+    /// What each instance may take.
     pub limits: Limits,
 }
 
 impl Facts {
-    /// Whether the clock stops calls; if not, it is proven that they end in time.
+    /// Whether the code has checks in every loop and function, because what a call does is not bounded.
     pub fn is_interruptible(&self) -> bool {
-        !self.work.fits(self.limits.deadline)
+        matches!(self.work, Work::Unbounded { .. })
+    }
+
+    /// Whether code without checks looks at the clock all the same, because a call may be long.
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(self.work, Work::Bounded { operators } if operators > POLL_EVERY)
     }
 }
 
@@ -53,6 +57,6 @@ impl Engine {
         // SAFETY: the caller promises what wasmtime asks for.
         let module = unsafe { Module::deserialize_open_file(compiler.wasmtime(), code) }.map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts))
+        Ok(CompiledModel::new(self.clone(), template, facts, false))
     }
 }

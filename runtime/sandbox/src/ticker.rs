@@ -1,7 +1,7 @@
 //! The clock of deadlines: a thread that advances the engine's epoch while models run.
 //!
-//! Guest code compares the epoch at every loop and function entry and stops behind its deadline. The
-//! thread ticks only while calls run or have just run; after [`IDLE_TICKS`] without one it parks, so
+//! Guest code compares the epoch at every loop and function entry, and when it has advanced, the host
+//! compares the clock with the deadline of the call. The thread ticks only while calls run or have just run; after [`IDLE_TICKS`] without one it parks, so
 //! that an idle device is not woken. Invariant: while a [`Running`] guard lives, the epoch advances.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -78,8 +78,8 @@ impl Shared {
     fn run(&self, tick: Duration, advance: &dyn Fn()) {
         let mut idle_ticks = 0;
         while !self.stop.load(SeqCst) {
-            // Not `park_timeout`: it may return early, and a model would lose part of its time.
-            thread::sleep(tick);
+            // A tick may come early or late: it says when to look at the clock, not what time it is.
+            thread::park_timeout(tick);
             advance();
             idle_ticks = if self.running.load(SeqCst) > 0 { 0 } else { idle_ticks + 1 };
             if idle_ticks >= IDLE_TICKS {

@@ -22,7 +22,9 @@ use crate::store::{Store, StoreError};
 /// Opens the folder and restores the device. Waits for the disk.
 pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), AgentError> {
     let store = Store::open(&config.state_dir)?;
-    let device = restore(&store, identity(config, boot_id)?, |store| enrol(config, store))?;
+    let identity = identity(config, boot_id)?;
+    let first_root = || std::fs::read(&config.root_file).ok();
+    let device = restore(&store, identity, first_root, |store| enrol(config, store))?;
     Ok((store, device))
 }
 
@@ -47,22 +49,21 @@ fn machine() -> Option<Machine> {
         .then(|| Machine { target: Target::HERE.to_string(), wasmtime: WASMTIME_VERSION.to_string() })
 }
 
-/// The device that a store holds; `enrol` begins one that never ran.
+/// The device that a store holds; `enrol` begins one that never ran, and `first_root` is the root of its
+/// enrolment, if there still is one.
 pub(crate) fn restore(
     store: &Store,
     identity: Identity,
+    first_root: impl FnOnce() -> Option<Vec<u8>>,
     enrol: impl FnOnce(&Store) -> Result<(DeviceState, TrustedRoot), AgentError>,
 ) -> Result<Device, AgentError> {
     let (state, root) = match store.load_state() {
         Ok(Some(state)) => {
-            let missing =
-                || AgentError::RootMissing { version: state.root_version, dir: store.dir().to_path_buf() };
-            let envelope = store.root(state.root_version)?.ok_or_else(missing)?;
-            let root = TrustedRoot::enrolled(&envelope)?;
+            let root = trusted(store, &state, first_root)?;
             (state, root)
         }
         Ok(None) => enrol(store)?,
-        Err(error @ StoreError::StateLost { .. }) => recover(store, error)?,
+        Err(error @ StoreError::StateLost { .. }) => recover(store, first_root, error)?,
         Err(error) => return Err(error.into()),
     };
     let mut documents: Vec<(Digest, Vec<u8>)> = Vec::new();
@@ -109,14 +110,47 @@ fn enrol(config: &Config, store: &Store) -> Result<(DeviceState, TrustedRoot), A
     Ok((state, root))
 }
 
-/// Both slots are damaged: the state is put together from the copy of what was proven, under the newest root
-/// that is stored. A root is stored only after it was verified.
-fn recover(store: &Store, lost: StoreError) -> Result<(DeviceState, TrustedRoot), AgentError> {
+/// The root that the state trusts. Where its copy is damaged, the root of the enrolment if it is that one; or else
+/// the newest before it, from which the device walks to it again.
+fn trusted(
+    store: &Store,
+    state: &DeviceState,
+    first_root: impl FnOnce() -> Option<Vec<u8>>,
+) -> Result<TrustedRoot, AgentError> {
+    let is_trusted = |root: &TrustedRoot| {
+        root.version() < state.root_version
+            || (root.version(), root.digest()) == (state.root_version, state.root_digest)
+    };
+    let newest = store.roots()?.into_iter().rfind(is_trusted);
+    if let Some(root) = newest.as_ref().filter(|root| root.version() == state.root_version) {
+        return Ok(root.clone());
+    }
+    let first = first_root().and_then(|envelope| TrustedRoot::enrolled(&envelope).ok());
+    let first =
+        first.filter(|root| is_trusted(root) && newest.as_ref().is_none_or(|n| n.version() < root.version()));
+    let missing = || AgentError::RootMissing { version: state.root_version, dir: store.dir().to_path_buf() };
+    let root = first.or(newest).ok_or_else(missing)?;
+    tracing::error!(
+        code = dunlin_core::code::agent::STORE_DAMAGED.id,
+        trusted = state.root_version,
+        found = root.version(),
+        "the stored copy of the trusted root is missing or damaged"
+    );
+    store.store_root(root.version(), root.envelope())?;
+    Ok(root)
+}
+
+/// The state is put together from the copy of what was proven, under the newest root that can be read. A root is
+/// stored only after it was verified.
+fn recover(
+    store: &Store,
+    first_root: impl FnOnce() -> Option<Vec<u8>>,
+    lost: StoreError,
+) -> Result<(DeviceState, TrustedRoot), AgentError> {
     let Some(proven) = store.proven()? else { return Err(lost.into()) };
-    let mut roots = store.roots()?.into_iter().rev();
-    let newest = roots.find_map(|(_, envelope)| TrustedRoot::enrolled(&envelope).ok());
-    let Some(root) = newest.filter(|root| root.version() >= proven.root_version) else {
-        return Err(lost.into());
+    let root = match store.roots()?.pop().filter(|root| root.version() >= proven.root_version) {
+        Some(root) => root,
+        None => trusted(store, &proven, first_root)?,
     };
     let state = DeviceState::recovered(proven, &root);
     store.recover(&state)?;
@@ -244,8 +278,79 @@ pub(super) mod tests {
         let (store, again) = boot(&config, BOOT).unwrap();
         assert_eq!(again.state(), device.state());
         drop(store);
+        // The root of the state is damaged, and so is every other.
         std::fs::remove_file(config.state_dir.join("trust/1.json")).unwrap();
+        let error = boot(&config, BOOT).unwrap_err();
+        assert_eq!(error.code().id, "state-lost");
+        assert!(error.to_string().contains("root.json"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_root_is_replaced_from_the_enrolment() {
+        let (_folder, config) = folder("f", &enrolment());
+        drop(boot(&config, BOOT).unwrap());
+        let stored = config.state_dir.join("trust/1.json");
+        let sound = std::fs::read(&stored).unwrap();
+        for at in (0..sound.len()).step_by(97) {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&stored, &damaged).unwrap();
+            let (store, device) = boot(&config, BOOT).unwrap();
+            assert!(!device.root_is_lost());
+            let damage = store.take_damage();
+            assert!(damage.iter().all(|finding| finding.starts_with("trust/1.json: ")), "{damage:?}");
+            drop(store);
+            let found = std::fs::read(&stored).unwrap();
+            assert!(
+                found == sound || damage.is_empty(),
+                "byte {at}: it is put right where it was found damaged"
+            );
+        }
+        // Another root of the same version takes no place.
+        std::fs::write(&stored, b"{}").unwrap();
+        std::fs::write(&config.root_file, root_envelope("g")).unwrap();
         assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "state-lost");
+    }
+
+    #[test]
+    fn a_state_of_another_device_is_refused() {
+        let (_folder, mut config) = folder("f", &enrolment());
+        drop(boot(&config, BOOT).unwrap());
+        config.device = "e".parse().unwrap();
+        let error = boot(&config, BOOT).unwrap_err();
+        assert_eq!(error.code().id, "state-mismatch");
+        assert!(error.to_string().contains("of device d, the configuration names e"), "{error}");
+        config.fleet = "g".parse().unwrap();
+        assert_eq!(boot(&config, BOOT).unwrap_err().code().id, "state-mismatch");
+    }
+
+    #[test]
+    fn empty_slots_beside_proven_are_lost() {
+        let (_folder, config) = folder("f", &enrolment());
+        let (store, device) = boot(&config, BOOT).unwrap();
+        let mut state = device.state().clone();
+        let installed = dunlin_core::update::Installed {
+            release: Digest::of(b"r"),
+            artifact: Digest::of(b"a"),
+            counter: 1,
+            version: "1".into(),
+            precompiled: false,
+        };
+        state.models.push(dunlin_core::update::ModelState {
+            model: "m".parse().unwrap(),
+            floor: 1,
+            active: Some(installed),
+            previous: None,
+            next: None,
+        });
+        store.commit(&state).unwrap();
+        drop(store);
+        for slot in ["state/a", "state/b"] {
+            std::fs::write(config.state_dir.join(slot), b"").unwrap();
+        }
+        std::fs::write(config.state_dir.join("trust/1.json"), b"").unwrap();
+        let (_store, device) = boot(&config, BOOT).unwrap();
+        assert!(device.state().recovered && device.state().models.len() == 1);
     }
 
     #[test]

@@ -103,6 +103,25 @@ impl Waiting {
         self.events.push_back(event);
     }
 
+    /// Fetching a release was taken back: what came of it is stale.
+    pub(super) fn forget_fetch(&mut self, of: Digest) {
+        self.events.retain(|event| match event {
+            Event::BlobsArrived { release }
+            | Event::TransferFailed { release, .. }
+            | Event::TransferStalled { release, .. }
+            | Event::TransferResumed { release } => *release != of,
+            _ => true,
+        });
+    }
+
+    /// Preparing a release was taken back: what came of it is stale.
+    pub(super) fn forget_preparation(&mut self, of: Digest) {
+        self.events.retain(|event| match event {
+            Event::Prepared { release } | Event::PrepareFailed { release, .. } => *release != of,
+            _ => true,
+        });
+    }
+
     /// An event failed, and `behind` it are those that followed from it. Whether this is news.
     pub(super) fn failed(&mut self, now: Instant, event: Event, behind: VecDeque<Event>) -> bool {
         for event in behind.into_iter().rev().chain([event]) {
@@ -155,6 +174,17 @@ mod tests {
         let order: Vec<Event> = std::iter::from_fn(|| waiting.take_due(now)).collect();
         assert_eq!(order, [1, 2, 3, 4].map(arrived));
         assert!(waiting.succeeded() && !waiting.succeeded());
+    }
+
+    #[test]
+    fn what_was_taken_back_waits_no_longer() {
+        let mut waiting = Waiting::new(Instant::now());
+        let release = Digest::of(&[1]);
+        [arrived(1), Event::Prepared { release }, arrived(2)].into_iter().for_each(|it| waiting.push(it));
+        waiting.forget_fetch(release);
+        assert_eq!(waiting.events, [Event::Prepared { release }, arrived(2)]);
+        waiting.forget_preparation(release);
+        assert_eq!(waiting.events, [arrived(2)]);
     }
 
     #[test]

@@ -106,7 +106,15 @@ impl Workshop {
             }
             let no_memory = |error| StoreError::io("map", store.dir(), &error);
             let mut code = worker::memory_file("dunlin-code").map_err(no_memory)?;
-            let Some(head) = store.native(&key, &mut code)? else { return Ok(None) };
+            let head = match store.native(&key, &mut code) {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(None),
+                // The cache is disposable, whatever is wrong with it.
+                Err(error) => {
+                    tracing::warn!(code = %error.code(), "machine code is made again: {error}");
+                    return Ok(None);
+                }
+            };
             worker::seal(&code).map_err(no_memory)?;
             // A head that a MAC vouches for and that does not parse is of another version.
             let Ok(built) = serde_json::from_slice::<Built>(&head) else { return Ok(None) };

@@ -13,6 +13,9 @@ use crate::data::{Interval, Phase};
 use crate::error::AgentError;
 use crate::telemetry::Condition;
 
+/// The most findings of damage that an alarm shows.
+const MAX_DAMAGE_SHOWN: usize = 8;
+
 impl Control {
     /// Tells the device what releases in trial have done since it was told last.
     pub(super) async fn observe_trials(&mut self) -> Result<(), AgentError> {
@@ -46,7 +49,7 @@ impl Control {
         let (device, boot) = (&self.device, self.boot);
         let mut alarms: Vec<String> =
             device.standing(now).iter().map(|standing| standing.code.id.to_string()).collect();
-        alarms.extend(self.isolation_alarm().map(|alarm| alarm.code.to_string()));
+        alarms.extend(self.own_alarms().into_iter().map(|alarm| alarm.code.to_string()));
         alarms.dedup();
         let dropped = self.outbox.dropped();
         let condition = Condition { dropped, freshness: device.freshness(now), alarms };
@@ -88,13 +91,33 @@ impl Control {
     pub(super) fn tell_status(&mut self) -> Result<(), AgentError> {
         let now = moment(self.epoch)?;
         let mut status = record::status(&self.device, self.presence.is_connected(), now);
-        status.alarms.extend(self.isolation_alarm());
+        status.alarms.extend(self.own_alarms());
         let json = serde_json::to_string(&status).map_err(|error| AgentError::system("JSON", &error))?;
         if json != self.status {
             self.data.status(json.clone());
             self.status = json;
         }
         Ok(())
+    }
+
+    /// Reports what the store has found damaged, once each; it stands until the next start.
+    pub(super) fn report_damage(&mut self) {
+        for finding in self.store.take_damage() {
+            let code = code::agent::STORE_DAMAGED.id.to_string();
+            self.tell(Occurrence::Alarm { code, detail: finding.clone(), what: Subject::Device });
+            self.damage.push(finding);
+            self.damage.truncate(MAX_DAMAGE_SHOWN);
+        }
+    }
+
+    /// What stands beside the alarms of the device itself.
+    fn own_alarms(&self) -> Vec<Alarm> {
+        let damage = (!self.damage.is_empty()).then(|| Alarm {
+            code: code::agent::STORE_DAMAGED.id,
+            about: Subject::Device.to_string(),
+            detail: self.damage.join("; "),
+        });
+        self.isolation_alarm().into_iter().chain(damage).collect()
     }
 
     /// Stands where the kernel lacks a layer that models should be isolated by.

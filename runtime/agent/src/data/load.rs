@@ -16,6 +16,7 @@ use super::instances::Instances;
 use super::message::{DataError, Description, Load, Prepared};
 use super::plane::{Message, Policy, Reply, spawn};
 use super::running::{Running, Start};
+use super::seats::Seats;
 use super::tally::{Shared, Watch};
 use crate::worker::{Flight, Place};
 
@@ -41,6 +42,7 @@ pub(super) struct Tools {
     pub engine: Engine,
     pub flight: Flight,
     pub policy: Policy,
+    pub seats: Seats,
 }
 
 impl Loader {
@@ -107,6 +109,7 @@ fn load(tools: &Tools, load: Load) -> Result<Running, DataError> {
         contract: document.contract,
         tally,
         queue_requests: tools.policy.queue_requests,
+        seats: tools.seats.clone(),
     })
 }
 

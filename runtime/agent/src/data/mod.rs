@@ -29,6 +29,7 @@ mod pace;
 mod plane;
 mod queue;
 mod running;
+mod seats;
 mod sequence;
 mod streams;
 mod table;
@@ -45,3 +46,4 @@ pub use sequence::{MAX_SEQUENCE_ID_BYTES, Sequence, SequenceError, SequenceId, W
 pub(crate) use golden::prove;
 pub(crate) use load::load_sealed;
 pub(crate) use plane::STACK_BYTES;
+pub(crate) use seats::API_THREADS;

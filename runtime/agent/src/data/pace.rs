@@ -5,8 +5,8 @@
 //! [`QUICK`] is called where its request was read. One that was slower goes to its thread, and is forgiven only
 //! after some dozens of requests: the longest time that was seen shrinks by an eighth with each.
 //!
-//! No promise is made for the next call: one that takes long all the same holds up what else its thread of the
-//! API would do, at most until the model's deadline.
+//! No promise is made for the next call: one that takes long all the same keeps its thread of the API until the
+//! model's deadline. Another thread is always left for what else there is to do: see `seats`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

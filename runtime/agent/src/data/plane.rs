@@ -20,6 +20,7 @@ use super::message::{
 };
 use super::queue::Refused;
 use super::running::{Job, Running};
+use super::seats::Seats;
 use super::table::Table;
 use crate::worker::Flight;
 
@@ -54,6 +55,7 @@ pub(super) enum Message {
     Discard(Digest, Reply<()>),
     Forget(ModelName, Reply<()>),
     Observe(Interval, Reply<Vec<Observation>>),
+    Ping(Reply<()>),
 }
 
 /// A handle on the data plane. Clones talk to the same one; it ends with the last of them.
@@ -78,7 +80,8 @@ impl DataPlane {
         let engine =
             Engine::new(dunlin_sandbox::EngineConfig::default()).map_err(|e| DataError::model(&e))?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let loader = Loader::start(Tools { engine, flight, policy }, sender.downgrade())?;
+        let loader =
+            Loader::start(Tools { engine, flight, policy, seats: Seats::start()? }, sender.downgrade())?;
         let table = Table::default();
         let router = Router { loader, table: table.clone(), staged: BTreeMap::new(), ended: Vec::new() };
         spawn("data-router", move || router.run(receiver))?;
@@ -133,6 +136,14 @@ impl DataPlane {
     /// [`DataError::Ended`] only.
     pub async fn forget(&self, model: ModelName) -> Result<(), DataError> {
         self.ask(|reply| Message::Forget(model, reply)).await
+    }
+
+    /// Waits until the router answers.
+    ///
+    /// # Errors
+    /// [`DataError::Ended`] only.
+    pub async fn ping(&self) -> Result<(), DataError> {
+        self.ask(Message::Ping).await
     }
 
     /// Runs a request; that of a quick model on this thread.
@@ -210,6 +221,7 @@ impl Router {
             Message::Loaded(loaded) => self.loaded(*loaded),
             Message::Activate(model, release, reply) => drop(reply.send(self.activate(&model, release))),
             Message::Stop(model, reply) => {
+                self.table.know(&model);
                 let active = self.table.active(model.as_str()).ok();
                 if active.is_some() {
                     self.table.switch(&model, None);
@@ -227,6 +239,7 @@ impl Router {
                 self.staged.retain(|(_, staged), _| *staged != release);
                 drop(reply.send(Ok(())));
             }
+            Message::Ping(reply) => drop(reply.send(Ok(()))),
             Message::Observe(interval, reply) => drop(reply.send(Ok(self.observe(interval)))),
         }
     }

@@ -15,6 +15,7 @@ use super::message::{DataError, Description, Inferred, Interval, Observation, Ph
 use super::pace::Pace;
 use super::plane::{Reply, spawn};
 use super::queue::{Queue, Refused};
+use super::seats::Seats;
 use super::sequence::Sequence;
 use super::tally::Shared;
 use crate::worker::Place;
@@ -50,6 +51,7 @@ pub(super) struct Running {
     queue: Queue<Job, Worker>,
     pace: Arc<Pace>,
     queue_requests: usize,
+    seats: Seats,
     tally: Shared,
     threads: Vec<JoinHandle<()>>,
 }
@@ -63,12 +65,13 @@ pub(super) struct Start {
     pub contract: Contract,
     pub tally: Shared,
     pub queue_requests: usize,
+    pub seats: Seats,
 }
 
 impl Running {
     /// Starts the threads.
     pub(super) fn start(start: Start) -> Result<Running, DataError> {
-        let Start { description, prepared, model, instances, contract, tally, queue_requests } = start;
+        let Start { description, prepared, model, instances, contract, tally, queue_requests, seats } = start;
         let (description, contract) = (Arc::new(description), Arc::new(contract));
         let pace = Arc::new(Pace::default());
         let workers = instances.into_iter().enumerate().map(|(number, (instances, place))| Worker {
@@ -92,7 +95,7 @@ impl Running {
             // Where one cannot be started, the queue is closed, and those before it end.
             threads.push(spawn(&name, move || run(&jobs)).inspect_err(|_| queue.close())?);
         }
-        Ok(Running { description, prepared, queue, pace, queue_requests, tally, threads })
+        Ok(Running { description, prepared, queue, pace, queue_requests, seats, tally, threads })
     }
 
     pub(super) fn description(&self) -> &Arc<Description> {
@@ -103,16 +106,17 @@ impl Running {
         self.prepared
     }
 
-    /// Serves a request of a quick model on the spot, where nobody waits before it; queues another, or hands it
-    /// back at once.
+    /// Serves a request of a quick model on the spot, where nobody waits before it and a thread of the API is
+    /// left for others; queues another, or hands it back at once.
     pub(super) fn accept(&self, job: Job) -> Result<(), Refused<Job>> {
-        match self.pace.is_quick().then(|| self.queue.lend()).flatten() {
-            Some(worker) => {
-                worker.get().serve(job);
-                Ok(())
-            }
-            None => self.queue.give(job),
+        if self.pace.is_quick()
+            && let Some(_seat) = self.seats.take()
+            && let Some(worker) = self.queue.lend()
+        {
+            worker.get().serve(job);
+            return Ok(());
         }
+        self.queue.give(job)
     }
 
     /// The error of a request that was handed back because the queue is full; counts it.

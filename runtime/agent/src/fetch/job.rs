@@ -7,6 +7,7 @@ use dunlin_core::chunk;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{Blob, Chunks};
 use dunlin_core::transfer::{Transfer, TransferConfig};
+use dunlin_core::update::Attempt;
 
 use crate::store::{Partial, Store};
 
@@ -26,6 +27,8 @@ impl<E: Coded + std::fmt::Display> From<E> for Failure {
 /// A release that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Job {
+    /// Names what is fetched among what was fetched before.
+    pub(crate) attempt: Attempt,
     /// What is to come after the current blob.
     pub(crate) pending: VecDeque<Blob>,
     /// When the first blob may begin.
@@ -44,8 +47,8 @@ pub(crate) struct Pull {
     pub(crate) partial: Option<Partial>,
     /// Whether a wrong chunk was told of.
     pub(crate) told_bad: bool,
-    /// Whether a chunk that does not come was told of.
-    pub(crate) told_stalled: bool,
+    /// The chunk that does not come, as it was told.
+    pub(crate) stalled: Option<Digest>,
     pub(crate) since_ms: u64,
 }
 
@@ -82,7 +85,7 @@ impl Pull {
             transfer,
             partial,
             told_bad: false,
-            told_stalled: false,
+            stalled: None,
             since_ms: now_ms,
         };
         pull.log_start();

@@ -12,6 +12,7 @@ use dunlin_core::document::{Blob, ChunkRef};
 use dunlin_core::id::FleetId;
 use dunlin_core::topic;
 use dunlin_core::transfer::{TransferAction, TransferConfig, TransferEvent};
+use dunlin_core::update::Attempt;
 use dunlin_mqtt::{LinkError, Subscription};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +24,7 @@ use crate::store::{Partial, Store, StoreError};
 /// What the handle asks for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Fetch { release: Digest, blobs: Vec<Blob>, delay: Duration },
+    Fetch { release: Digest, attempt: Attempt, blobs: Vec<Blob>, delay: Duration },
     Cancel { release: Digest },
     LinkUp,
     LinkDown,
@@ -50,7 +51,7 @@ pub(super) struct Task<L> {
     fleet: FleetId,
     store: Store,
     config: TransferConfig,
-    events: mpsc::UnboundedSender<FetchEvent>,
+    events: mpsc::UnboundedSender<(Attempt, FetchEvent)>,
     epoch: Instant,
     link_up: bool,
     jobs: BTreeMap<Digest, Job>,
@@ -62,7 +63,7 @@ impl<L: ChunkLink> Task<L> {
         fleet: FleetId,
         store: Store,
         config: TransferConfig,
-        events: mpsc::UnboundedSender<FetchEvent>,
+        events: mpsc::UnboundedSender<(Attempt, FetchEvent)>,
     ) -> Task<L> {
         let (epoch, jobs) = (Instant::now(), BTreeMap::new());
         Task { link, fleet, store, config, events, epoch, link_up: false, jobs }
@@ -119,11 +120,11 @@ impl<L: ChunkLink> Task<L> {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Fetch { release, blobs, delay } => {
+            Command::Fetch { release, attempt, blobs, delay } => {
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let start_at_ms = self.now_ms().saturating_add(delay_ms);
-                let job = Job { pending: VecDeque::from(blobs), start_at_ms, pull: None };
-                self.jobs.entry(release).or_insert(job);
+                let job = Job { attempt, pending: VecDeque::from(blobs), start_at_ms, pull: None };
+                self.jobs.entry(release).or_insert(job).attempt = attempt;
             }
             Command::Cancel { release } => {
                 self.sync(release).await;
@@ -186,9 +187,8 @@ impl<L: ChunkLink> Task<L> {
             }
             let over =
                 self.jobs.get(&release).is_some_and(|job| job.pull.is_none() && job.pending.is_empty());
-            if over {
-                self.jobs.remove(&release);
-                self.tell(FetchEvent::Done { release });
+            if over && let Some(job) = self.jobs.remove(&release) {
+                self.tell(job.attempt, FetchEvent::Done { release });
             }
         }
     }
@@ -249,6 +249,12 @@ impl<L: ChunkLink> Task<L> {
         };
         let mut actions = pull.transfer.step(now_ms, event);
         let wrong = pull.transfer.counters().corrupt > wrong_before;
+        if let TransferEvent::Arrived { digest, .. } = event
+            && !wrong
+            && pull.stalled.take_if(|stalled| *stalled == digest).is_some()
+        {
+            self.tell_of(release, FetchEvent::Resumed { release });
+        }
         if wrong && let TransferEvent::Arrived { digest, payload } = event {
             self.tell_bad(release, digest, payload);
         }
@@ -359,8 +365,11 @@ impl<L: ChunkLink> Task<L> {
 
     async fn fail(&mut self, release: Digest, failure: Failure) {
         tracing::warn!(release = %release.short(), code = failure.code.id, "fetching failed: {}", failure.detail);
+        let attempt = self.jobs.get(&release).map(|job| job.attempt);
         self.forget(release).await;
-        self.tell(FetchEvent::Failed { release, code: failure.code, detail: failure.detail });
+        if let Some(attempt) = attempt {
+            self.tell(attempt, FetchEvent::Failed { release, code: failure.code, detail: failure.detail });
+        }
     }
 
     async fn forget(&mut self, release: Digest) {
@@ -391,7 +400,8 @@ impl<L: ChunkLink> Task<L> {
         // A hostile broker sends many: whoever takes the event says it loudly, once a blob.
         tracing::debug!(release = %release.short(), "{detail}");
         if !std::mem::replace(&mut pull.told_bad, true) {
-            self.tell(FetchEvent::BadChunk { release, digest, code: code::agent::CHUNK_DIGEST, detail });
+            let code = code::agent::CHUNK_DIGEST;
+            self.tell_of(release, FetchEvent::BadChunk { release, digest, code, detail });
         }
     }
 
@@ -401,8 +411,10 @@ impl<L: ChunkLink> Task<L> {
         let detail =
             format!("chunk {} of blob {blob} was asked for {attempts} times in vain", digest.short());
         tracing::debug!(release = %release.short(), "{detail}");
-        if !std::mem::replace(&mut pull.told_stalled, true) {
-            self.tell(FetchEvent::Stalled { release, digest, code: code::agent::CHUNK_MISSING, detail });
+        if pull.stalled.is_none() {
+            pull.stalled = Some(digest);
+            let code = code::agent::CHUNK_MISSING;
+            self.tell_of(release, FetchEvent::Stalled { release, digest, code, detail });
         }
     }
 
@@ -414,11 +426,18 @@ impl<L: ChunkLink> Task<L> {
             pull.blob.short(),
             progress.missing_bytes
         );
-        self.tell(FetchEvent::Slow { release, code: code::agent::SLOW_RETRIEVAL, detail });
+        self.tell_of(release, FetchEvent::Slow { release, code: code::agent::SLOW_RETRIEVAL, detail });
     }
 
-    fn tell(&self, event: FetchEvent) {
-        if self.events.send(event).is_err() {
+    /// Tells of a release that is being fetched.
+    fn tell_of(&self, release: Digest, event: FetchEvent) {
+        if let Some(job) = self.jobs.get(&release) {
+            self.tell(job.attempt, event);
+        }
+    }
+
+    fn tell(&self, attempt: Attempt, event: FetchEvent) {
+        if self.events.send((attempt, event)).is_err() {
             tracing::debug!("nobody waits for what is fetched");
         }
     }

@@ -73,7 +73,7 @@ impl ChunkLink for Broker {
 struct Rig {
     topics: Arc<Mutex<Topics>>,
     fetcher: Arc<Fetcher>,
-    events: mpsc::UnboundedReceiver<FetchEvent>,
+    events: mpsc::UnboundedReceiver<(Attempt, FetchEvent)>,
     pump: JoinHandle<()>,
 }
 
@@ -94,7 +94,7 @@ impl Rig {
 
     async fn next(&mut self) -> FetchEvent {
         // Paused time runs ahead while a blocking thread works: patience is counted in days.
-        tokio::time::timeout(Duration::from_secs(1_000_000), self.events.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(1_000_000), self.events.recv()).await.unwrap().unwrap().1
     }
 
     async fn stop(self) {
@@ -221,6 +221,7 @@ async fn a_chunk_that_the_broker_lacks_is_told_and_holds_up_no_other_release() {
     let FetchEvent::Stalled { release, digest, code, .. } = rig.next().await else { panic!("no") };
     assert_eq!((release, digest, code.id), (first, Digest::of(&held_up[4096..8192]), "chunk-missing"));
     topics.lock().unwrap().retained.insert(lost, payload);
+    assert_eq!(rig.next().await, FetchEvent::Resumed { release: first });
     assert_eq!(rig.next().await, FetchEvent::Done { release: first });
     rig.stop().await;
 }
@@ -246,7 +247,8 @@ async fn two_releases_share_a_blob_and_a_cancelled_one_asks_no_more() {
     rig.fetcher.cancel(third.min(second).min(first));
     topics.lock().unwrap().retained = retained;
     let mut done = vec![rig.next().await, rig.next().await];
-    while let Some(at) = done.iter().position(|event| matches!(event, FetchEvent::Stalled { .. })) {
+    let late = |event: &FetchEvent| matches!(event, FetchEvent::Stalled { .. } | FetchEvent::Resumed { .. });
+    while let Some(at) = done.iter().position(late) {
         done.remove(at);
         done.push(rig.next().await);
     }
@@ -346,5 +348,26 @@ async fn topics_of_other_fleets_and_kinds_are_not_taken() {
     ] {
         assert!(!rig.fetcher.deliver(&Message { topic, payload: Bytes::new(), retain: true }));
     }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_came_of_a_cancelled_fetch_is_stale() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let topics = Arc::default();
+    let blob = publish(&topics, &noise(9000, 1), 4096);
+    let mut rig = Rig::start(&store, &topics);
+    let release = Digest::of(b"release");
+    rig.fetcher.link_up();
+    rig.fetcher.fetch(release, vec![blob.clone()], Duration::ZERO);
+    let (attempt, event) = rig.events.recv().await.unwrap();
+    assert!(rig.fetcher.is_current(attempt, &event));
+    rig.fetcher.cancel(release);
+    assert!(!rig.fetcher.is_current(attempt, &event));
+    rig.fetcher.fetch(release, vec![blob], Duration::ZERO);
+    assert!(!rig.fetcher.is_current(attempt, &event), "another fetch is under way");
+    let (attempt, event) = rig.events.recv().await.unwrap();
+    assert!(rig.fetcher.is_current(attempt, &event));
     rig.stop().await;
 }

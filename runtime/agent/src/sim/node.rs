@@ -12,7 +12,8 @@ use dunlin_core::topic;
 use dunlin_core::transfer::{TransferAction, TransferConfig, TransferEvent};
 use dunlin_core::trust::TrustedRoot;
 use dunlin_core::update::{
-    Action, Device, DeviceState, Event, Fault, Identity, Now, Occurrence, SitePolicy, device_blobs,
+    Action, Attempts, Device, DeviceState, Event, Fault, Identity, Now, Occurrence, Roster, SitePolicy,
+    device_blobs,
 };
 
 use super::plant::{self, Behaviour, Broker, Plant, TODAY};
@@ -60,9 +61,9 @@ struct Running {
     /// What was delivered on each topic since it was subscribed to.
     delivered: BTreeMap<String, Digest>,
     jobs: BTreeMap<Digest, Job>,
-    /// Whose bytes were hashed in this boot.
-    prepared: BTreeSet<Digest>,
-    serving: BTreeMap<ModelName, Digest>,
+    fetches: Attempts,
+    /// What the worker has: releases whose bytes were hashed in this boot.
+    roster: Roster<()>,
     /// Releases that are to be prepared.
     asked: Vec<Digest>,
     /// Events that wait for the disk.
@@ -134,7 +135,7 @@ impl Node {
             store.commit(&state)?;
             Ok((state, root))
         };
-        let device = boot::restore(&store, identity, enrol).map_err(|error| error.to_string())?;
+        let device = boot::restore(&store, identity, || None, enrol).map_err(|error| error.to_string())?;
         let mut running = Running {
             store,
             device,
@@ -144,8 +145,8 @@ impl Node {
             documents: BTreeSet::new(),
             delivered: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            prepared: BTreeSet::new(),
-            serving: BTreeMap::new(),
+            fetches: Attempts::default(),
+            roster: Roster::default(),
             asked: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -163,7 +164,27 @@ impl Node {
     }
 
     pub(super) fn serving(&self) -> Option<Digest> {
-        self.running.as_ref()?.serving.values().next().copied()
+        self.running.as_ref()?.roster.active().values().next().copied()
+    }
+
+    /// Whether events wait for the disk: what the device believes is older than they are.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.waiting.is_empty())
+    }
+
+    /// What the device believes to serve.
+    pub(super) fn believed(&self) -> Option<Digest> {
+        let device = &self.running.as_ref()?.device;
+        device.state().models.iter().find_map(|state| device.serving(&state.model))
+    }
+
+    /// The worker dies, in a call of what serves or in none, and is started again.
+    pub(super) fn worker_dies(&mut self, now_ms: u64, in_call: bool, plant: &Plant) -> Result<(), Off> {
+        let suspects: Vec<Digest> = self.serving().into_iter().filter(|_| in_call).collect();
+        let Some(running) = &mut self.running else { return Ok(()) };
+        running.roster.lose(&suspects);
+        let (code, detail) = (String::from("worker-died"), String::from("a test"));
+        self.handle(now_ms, Event::WorkerDied { suspects, code, detail }, plant)
     }
 
     /// Whether nothing is under way.
@@ -199,7 +220,7 @@ impl Node {
         }
         self.handle(now_ms, Event::Ticked, plant)?;
         let Some(running) = &self.running else { return Ok(()) };
-        let served: Vec<Digest> = running.serving.values().copied().collect();
+        let served: Vec<Digest> = running.roster.active().values().copied().collect();
         for release in served {
             let event = match plant.model(&release).behaviour {
                 Behaviour::FailsInTrial => Event::Observed { release, served: 1, failed: 5 },
@@ -399,7 +420,8 @@ impl Node {
                 }
                 Action::FetchBlobs { release, blobs, delay_ms } => {
                     let start_at_ms = now_ms + delay_ms;
-                    let job = Job { pending: VecDeque::from(blobs), start_at_ms, pull: None };
+                    let attempt = running.fetches.begin(release);
+                    let job = Job { attempt, pending: VecDeque::from(blobs), start_at_ms, pull: None };
                     running.jobs.entry(release).or_insert(job);
                 }
                 Action::CancelFetch { release } => {
@@ -408,14 +430,14 @@ impl Node {
                 }
                 Action::Prepare { release } => running.asked.push(release),
                 Action::Switch { model, release } => {
-                    assert!(running.prepared.contains(&release), "no unverified byte is loaded");
-                    running.serving.insert(model, release);
+                    assert!(running.roster.get(&release).is_some(), "no unverified byte is loaded");
+                    running.roster.activate(model, release);
                 }
-                Action::Stop { model } | Action::Forget { model } => {
-                    running.serving.remove(&model);
-                }
+                Action::Stop { model } => running.roster.stop(&model),
+                Action::Forget { model } => running.roster.forget(&model),
                 Action::Discard { release } => {
-                    running.prepared.remove(&release);
+                    running.asked.retain(|asked| *asked != release);
+                    running.roster.discard(&release);
                 }
                 Action::CleanUp { keep_documents, keep_blobs } => {
                     if running.store.clean_up(&keep_documents, &keep_blobs).is_err() && self.fs.is_off() {
@@ -480,7 +502,7 @@ impl Running {
         if plant.model(&release).behaviour == Behaviour::WrongAnswers {
             return failed(Fault::Release, "golden-differs", String::from("a wrong answer"));
         }
-        self.prepared.insert(release);
+        self.roster.load(document.model.clone(), release, ());
         Event::Prepared { release }
     }
 }

@@ -210,6 +210,15 @@ impl Plant {
 
     /// Deploys a release to the channel, with a floor of its counter or without.
     pub(super) fn deploy(&mut self, release: Digest, floor: bool) {
+        self.publish_deployment(release, floor, false);
+    }
+
+    /// Deploys a release that may have failed on a device before.
+    pub(super) fn deploy_again(&mut self, release: Digest) {
+        self.publish_deployment(release, false, true);
+    }
+
+    fn publish_deployment(&mut self, release: Digest, floor: bool, retry: bool) {
         self.sequence += 1;
         let model = self.model(&release).release.clone();
         let deployment = Deployment {
@@ -224,7 +233,7 @@ impl Plant {
             models: vec![ModelEntry {
                 model: model.model.clone(),
                 want: Want::Release { stable: release, candidate: None },
-                retry: false,
+                retry,
             }],
             floors: floor
                 .then(|| Floor { model: model.model.clone(), counter: model.counter })

@@ -127,7 +127,10 @@ fn week(seed: u64) -> Tally {
         for home in &mut homes {
             disturb(home, now_ms, &mut luck);
             let connected = now_ms >= broker_down_until_ms;
-            if quarter_of_an_hour(home, &plant, now_ms, connected, &mut tally).is_err() {
+            let died = luck.once_in(60).then(|| luck.once_in(2));
+            let lived = quarter_of_an_hour(home, &plant, now_ms, connected, &mut tally)
+                .and_then(|()| died.map_or(Ok(()), |in_call| home.node.worker_dies(now_ms, in_call, &plant)));
+            if lived.is_err() {
                 home.node.switch_off();
                 home.reports.power_cut();
             }
@@ -137,7 +140,8 @@ fn week(seed: u64) -> Tally {
     // Left in peace, everything comes to its end.
     plant.repair();
     if let Some(release) = good {
-        plant.at(TODAY + now_ms / 1000).deploy(release, false);
+        // A worker that died in its trial may have taken it down.
+        plant.at(TODAY + now_ms / 1000).deploy_again(release);
     }
     for home in &mut homes {
         home.node.fs.no_more_faults();
@@ -221,6 +225,9 @@ fn quarter_of_an_hour(
 
 /// What must never be.
 fn never(node: &Node, plant: &Plant, seed: u64) {
+    if !node.waits_for_disk() {
+        assert_eq!(node.believed(), node.serving(), "seed {seed}: {} believes what is not", node.id);
+    }
     if let Some(release) = node.serving() {
         let behaviour = plant.model(&release).behaviour;
         assert_ne!(behaviour, Behaviour::WrongAnswers, "seed {seed}: {} serves wrong answers", node.id);
@@ -259,7 +266,7 @@ fn a_fleet_lives_through_weeks_of_faults() {
          reports delivered; {codes:?}"
     );
     // A week in which nothing goes wrong shows nothing.
-    for code in ["disk-full", "disk-failed", "trial-failed", "golden-differs"] {
+    for code in ["disk-full", "disk-failed", "trial-failed", "golden-differs", "worker-died"] {
         assert!(codes.contains_key(code), "no {code} in {weeks} weeks");
     }
 }

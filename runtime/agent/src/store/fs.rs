@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
 /// A file system.
 pub(crate) trait Fs: Send + Sync {
@@ -18,13 +18,14 @@ pub(crate) trait Fs: Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
-    /// Opens a file for reading.
+    /// Opens a file for reading. What has the name of a file and is none is an error, [`io::ErrorKind::IsADirectory`]
+    /// for a folder.
     fn open(&self, path: &Path) -> io::Result<Box<dyn FsFile>>;
     /// Opens a file for reading and writing, and makes it where it is missing. What is there stays.
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn FsFile>>;
     /// Moves a file, in place of what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Deletes a file.
+    /// Deletes a file; or a folder that has its name, with what is in it.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -59,7 +60,17 @@ impl Fs for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
-        Ok(Box::new(File::open(path)?))
+        // A pipe under the name of a file must not hold a start for ever.
+        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !kind.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok(Box::new(file))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
@@ -73,7 +84,10 @@ impl Fs for RealFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => std::fs::remove_dir_all(path),
+            result => result,
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dunlin_core::document::Release;
 use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
-use dunlin_core::trust::Verified;
+use dunlin_core::trust::{TrustedRoot, Verified};
 use dunlin_core::update::{DeviceState, ModelState, kept_blobs};
 use dunlin_core::{Digest, VerifiedArtifact};
 use rustix::fs::{FlockOperation, flock};
@@ -67,7 +67,12 @@ struct Inner {
     /// Held open as long as the store lives; the system frees the lock with it.
     _lock: Option<File>,
     ballast_bytes: u64,
+    /// What was found damaged and has not been taken by [`Store::take_damage`].
+    damage: Mutex<Vec<String>>,
 }
+
+/// The most findings that are kept until they are taken.
+const MAX_DAMAGE: usize = 64;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -92,19 +97,42 @@ impl Store {
         lock: Option<File>,
         ballast_bytes: u64,
     ) -> Result<Store, StoreError> {
+        let mut damage = Vec::new();
         for folder in FOLDERS {
-            let path = dir.join(folder);
-            fs.create_dir(&path).map_err(|error| StoreError::io("make the folder", &path, &error))?;
+            make_folder(&*fs, dir, folder, &mut damage)?;
         }
         fs.sync_dir(dir).map_err(|error| StoreError::io("sync the folder", dir, &error))?;
-        let slots = Mutex::new(Slots::open(&*fs, &dir.join("state"))?);
-        let inner =
-            Inner { fs, dir: dir.to_path_buf(), slots, proven: Mutex::default(), _lock: lock, ballast_bytes };
+        let slots = Mutex::new(Slots::open(&*fs, &dir.join("state"), &mut damage)?);
+        let inner = Inner {
+            fs,
+            dir: dir.to_path_buf(),
+            slots,
+            proven: Mutex::default(),
+            _lock: lock,
+            ballast_bytes,
+            damage: Mutex::new(damage),
+        };
         let store = Store(Arc::new(inner));
         let copy = store.proven()?;
+        if copy.is_some() {
+            store.expect_a_state();
+        }
         *store.0.proven.lock().unwrap_or_else(PoisonError::into_inner) = copy;
         store.take_ballast();
         Ok(store)
+    }
+
+    /// Keeps a finding until it is taken.
+    fn note_damage(&self, finding: String) {
+        let mut damage = self.0.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if damage.len() < MAX_DAMAGE && !damage.contains(&finding) {
+            damage.push(finding);
+        }
+    }
+
+    /// What was found damaged since this was asked last, for people: each names a file.
+    pub fn take_damage(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where it is.
@@ -136,22 +164,30 @@ impl Store {
         self.read_envelope(&self.path("trust", &format!("{version}.json")))
     }
 
-    /// Every stored root with its version, the oldest first.
+    /// Every stored root that can be read and that is the one of its file's name, the oldest first.
     ///
     /// # Errors
-    /// The disk.
-    pub fn roots(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    /// The folder cannot be listed.
+    pub fn roots(&self) -> Result<Vec<TrustedRoot>, StoreError> {
         let names = self.names("trust")?;
         let mut versions: Vec<u64> =
             names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
         versions.sort_unstable();
-        let mut roots = Vec::with_capacity(versions.len());
-        for version in versions {
-            if let Some(envelope) = self.root(version)? {
-                roots.push((version, envelope));
-            }
+        Ok(versions.into_iter().filter_map(|version| self.sound_root(version)).collect())
+    }
+
+    fn sound_root(&self, version: u64) -> Option<TrustedRoot> {
+        let damaged = |reason: String| self.note_damage(format!("trust/{version}.json: {reason}"));
+        match self.root(version) {
+            Ok(Some(envelope)) => match TrustedRoot::enrolled(&envelope) {
+                Ok(root) if root.version() == version => return Some(root),
+                Ok(root) => damaged(format!("it holds root {}", root.version())),
+                Err(error) => damaged(error.to_string()),
+            },
+            Ok(None) => {}
+            Err(error) => damaged(error.to_string()),
         }
-        Ok(roots)
+        None
     }
 
     /// Stores the envelope of a document under the digest of its body; durable when it returns.
@@ -203,6 +239,7 @@ impl Store {
         if let Err(error) = self.fs().remove(path) {
             tracing::warn!(path = %path.display(), %error, "a damaged blob cannot be removed");
         }
+        self.note_damage(format!("blobs/{digest}: {error}"));
         StoreError::BlobDamaged { digest, error }
     }
 
@@ -317,7 +354,15 @@ impl Store {
         let mut file = self.fs().open_write(&beside).map_err(failed)?;
         file.write_at(bytes, 0).map_err(failed)?;
         file.sync().map_err(failed)?;
-        self.fs().rename(&beside, &path).map_err(failed)?;
+        match self.fs().rename(&beside, &path) {
+            // A folder that has the name of the file.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.remove(&path)?;
+                self.fs().rename(&beside, &path)
+            }
+            renamed => renamed,
+        }
+        .map_err(failed)?;
         self.fs().sync_dir(&self.0.dir.join(folder)).map_err(failed)
     }
 
@@ -325,8 +370,19 @@ impl Store {
         match self.fs().open(path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Everything that is opened here is fetched or made again, and needs its name for that.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.remove(path)?;
+                self.note_damage(format!("{}: a folder had its name", self.short_name(path)));
+                Ok(None)
+            }
             Err(error) => Err(StoreError::io("open", path, &error)),
         }
+    }
+
+    /// A file's name below the device's folder.
+    fn short_name(&self, path: &Path) -> String {
+        path.strip_prefix(&self.0.dir).unwrap_or(path).display().to_string()
     }
 
     /// An envelope; one that is too long for any document counts as absent and is fetched again.
@@ -338,6 +394,22 @@ impl Store {
             return Ok(None);
         }
         read_all(&*file, path).map(Some)
+    }
+}
+
+/// Makes one of the folders. A file that has its name gives way, but for the state's: what was there is not known.
+fn make_folder(fs: &dyn Fs, dir: &Path, folder: &str, damage: &mut Vec<String>) -> Result<(), StoreError> {
+    let path = dir.join(folder);
+    let make = || fs.create_dir(&path).map_err(|error| StoreError::io("make the folder", &path, &error));
+    match make() {
+        Err(_) if folder != "state" && fs.open(&path).is_ok() => {
+            fs.remove(&path).map_err(|error| StoreError::io("remove", &path, &error))?;
+            damage.push(format!(
+                "{folder}: it was a file and no folder; what it held is fetched or made again"
+            ));
+            make()
+        }
+        made => made,
     }
 }
 

@@ -166,6 +166,9 @@ impl Store {
         let Some(file) = self.open_existing(&path)? else { return Ok(None) };
         let failed = |error: io::Error| StoreError::io("read", &path, &error);
         if file.size_bytes().map_err(failed)? != KEY_BYTES as u64 {
+            self.note_damage(format!(
+                "{FOLDER}/{KEY}: it has another length; what is compiled is compiled again"
+            ));
             return Ok(None);
         }
         let mut key = [0; KEY_BYTES];

@@ -17,9 +17,9 @@ use dunlin_core::code::Coded as _;
 use dunlin_core::update::{DeviceState, MAX_STATE_BYTES, STATE_FORMAT};
 use serde::Deserialize;
 
-use super::fs::{Fs, RealFs};
+use super::fs::{Fs, FsFile, RealFs};
 use super::slot::{self, SLOT_BYTES, Slot};
-use super::{Store, StoreError, read_all};
+use super::{Store, StoreError};
 
 /// What is known of the slots.
 #[derive(Debug)]
@@ -57,9 +57,10 @@ const PROVEN: &str = "proven";
 
 impl Slots {
     /// Reads the slots; makes and fills them with zeros where they are missing.
-    pub(super) fn open(fs: &dyn Fs, folder: &Path) -> Result<Slots, StoreError> {
+    pub(super) fn open(fs: &dyn Fs, folder: &Path, damage: &mut Vec<String>) -> Result<Slots, StoreError> {
         let [a, b] = NAMES.map(|name| open_slot(fs, &folder.join(name)));
         let (a, b) = (a?, b?);
+        damage.extend(damaged(&a, &b));
         fs.sync_dir(folder).map_err(|error| StoreError::io("sync the folder", folder, &error))?;
         Ok(Slots { folder: folder.to_path_buf(), standing: standing(folder, a, b) })
     }
@@ -97,6 +98,14 @@ impl Slots {
                 *other = vec![std::mem::replace(before, json)];
                 Ok(())
             }
+        }
+    }
+
+    /// There was a state: empty slots are lost ones.
+    fn expect_a_state(&mut self) {
+        if let Standing::Empty = self.standing {
+            let detail = String::from("both slots are empty, and there is a copy of what was proven");
+            self.standing = Standing::Closed(StoreError::StateLost { dir: self.folder.clone(), detail });
         }
     }
 
@@ -154,7 +163,7 @@ fn read_slots(fs: &dyn Fs, folder: &Path) -> Result<Option<DeviceState>, StoreEr
 
 fn read_slot(fs: &dyn Fs, path: &Path) -> Result<Slot, StoreError> {
     match fs.open(path) {
-        Ok(file) => Ok(slot::decode(&read_all(&*file, path)?)),
+        Ok(file) => decode(&*file, path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Slot::Empty),
         Err(error) => Err(StoreError::io("open the slot", path, &error)),
     }
@@ -162,13 +171,48 @@ fn read_slot(fs: &dyn Fs, path: &Path) -> Result<Slot, StoreError> {
 
 fn open_slot(fs: &dyn Fs, path: &Path) -> Result<Slot, StoreError> {
     let failed = |error: io::Error| StoreError::io("open the slot", path, &error);
-    let mut file = fs.open_write(path).map_err(failed)?;
+    let mut file = match fs.open_write(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs.remove(path).map_err(failed)?;
+            // It was written before, and is not as good as new.
+            let mut file = fs.open_write(path).map_err(failed)?;
+            file.write_at(&[0xff; SLOT_BYTES], 0).map_err(failed)?;
+            file.sync().map_err(failed)?;
+            file
+        }
+        opened => opened.map_err(failed)?,
+    };
     if file.size_bytes().map_err(failed)? == 0 {
         // Written zeros, not reserved space: to write there later needs no allocation at all.
         file.write_at(&[0; SLOT_BYTES], 0).map_err(failed)?;
         file.sync().map_err(failed)?;
     }
-    Ok(slot::decode(&read_all(&*file, path)?))
+    decode(&*file, path)
+}
+
+/// A slot; what lies behind its length means nothing.
+fn decode(file: &dyn FsFile, path: &Path) -> Result<Slot, StoreError> {
+    let failed = |error: io::Error| StoreError::io("read the slot", path, &error);
+    let size_bytes = usize::try_from(file.size_bytes().map_err(failed)?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size_bytes.min(SLOT_BYTES)];
+    file.read_at(&mut bytes, 0).map_err(failed)?;
+    Ok(slot::decode(&bytes))
+}
+
+/// What is wrong with one slot beside a sound one. A commit that the power cut short looks the same as one that
+/// was damaged later, so both are told.
+fn damaged(a: &Slot, b: &Slot) -> Option<String> {
+    let slot = match (a, b) {
+        (Slot::Invalid | Slot::Empty, Slot::Valid { .. }) => "a",
+        (Slot::Valid { .. }, Slot::Invalid) => "b",
+        // Only the very first commit leaves the second slot empty.
+        (Slot::Valid { generation, .. }, Slot::Empty) if *generation > 1 => "b",
+        _ => return None,
+    };
+    Some(format!(
+        "state/{slot}: the power went in a commit, or it was damaged later; the other slot is used, and what was \
+         committed last may be missing"
+    ))
 }
 
 fn standing(folder: &Path, a: Slot, b: Slot) -> Standing {
@@ -255,10 +299,23 @@ impl Store {
     /// # Errors
     /// The disk.
     pub fn proven(&self) -> Result<Option<DeviceState>, StoreError> {
-        match read_slot(self.fs(), &self.path("state", PROVEN))? {
-            Slot::Valid { json, .. } => Ok(serde_json::from_slice(&json).ok()),
-            Slot::Empty | Slot::Newer { .. } | Slot::Invalid => Ok(None),
+        let path = self.path("state", PROVEN);
+        let damaged = |reason: String| {
+            self.note_damage(format!("state/{PROVEN}: {reason}; it is made again with the next commit"));
+            Ok(None)
+        };
+        match read_slot(self.fs(), &path) {
+            Ok(Slot::Valid { json, .. }) => Ok(serde_json::from_slice(&json).ok()),
+            Ok(Slot::Newer { .. }) => Ok(None),
+            Ok(Slot::Empty) if self.fs().open(&path).is_err() => Ok(None),
+            Ok(Slot::Empty | Slot::Invalid) => damaged(String::from("the copy of what is proven is damaged")),
+            Err(error) => damaged(error.to_string()),
         }
+    }
+
+    /// There was a state once: slots that are empty now were lost.
+    pub(super) fn expect_a_state(&self) {
+        self.slots().expect_a_state();
     }
 
     /// Makes this the state where the state was lost; see [`DeviceState::recovered`].

@@ -77,7 +77,7 @@ impl Reporter {
                 proven_age_s: condition.freshness.proven_age_s,
                 alarms: condition.alarms,
                 dropped: condition.dropped,
-                models: observations.iter().map(model_health).collect(),
+                models: model_health(observations),
             },
             drift: Vec::new(),
             events: Vec::new(),
@@ -158,16 +158,33 @@ fn detail(verdict: &DriftVerdict) -> String {
     )
 }
 
-fn model_health(observation: &Observation) -> ModelHealth {
-    ModelHealth {
-        model: observation.model.clone(),
-        release: observation.release,
-        version: observation.version.clone(),
-        ready: observation.phase == Phase::Active,
-        counters: observation.counters.clone(),
-        latency: observation.latency,
-        memory_bytes: observation.memory_bytes,
+/// Each release once: of one that was switched away from and loaded again, the instances are added up.
+fn model_health(observations: &[Observation]) -> Vec<ModelHealth> {
+    let mut models: Vec<ModelHealth> = Vec::with_capacity(observations.len());
+    for observation in observations {
+        let ready = observation.phase == Phase::Active;
+        let known = models
+            .iter_mut()
+            .find(|known| (&known.model, known.release) == (&observation.model, observation.release));
+        match known {
+            Some(known) => {
+                known.ready |= ready;
+                known.counters.add(&observation.counters);
+                known.latency = known.latency.with(observation.latency);
+                known.memory_bytes = known.memory_bytes.saturating_add(observation.memory_bytes);
+            }
+            None => models.push(ModelHealth {
+                model: observation.model.clone(),
+                release: observation.release,
+                version: observation.version.clone(),
+                ready,
+                counters: observation.counters.clone(),
+                latency: observation.latency,
+                memory_bytes: observation.memory_bytes,
+            }),
+        }
     }
+    models
 }
 
 /// Rounded to the nearest second, because timers fire a little late and never early.

@@ -73,6 +73,22 @@ fn health_tells_what_was_observed() {
 }
 
 #[test]
+fn a_release_stands_once_in_health() {
+    let mut reporter = Reporter::new(Instant::now());
+    let mut seq = 0;
+    let ended = Observation { phase: Phase::Ended, ..observed(DriftState::Warming, 0) };
+    let staged = Observation { phase: Phase::Staged, ..ended.clone() };
+    let other = Observation { release: Digest::of(b"other"), ..observed(DriftState::Warming, 0) };
+    let observations = [ended.clone(), other, staged, observed(DriftState::Warming, 0)];
+    let report = reporter.report(Instant::now(), &observations, quiet(), |_| header(&mut seq));
+    let seen =
+        |model: &ModelHealth| (model.release, model.ready, model.counters.inferences, model.latency.count);
+    let models: Vec<_> = report.health.models.iter().map(seen).collect();
+    assert_eq!(models, [(ended.release, true, 9, 9), (Digest::of(b"other"), true, 3, 3)]);
+    assert_eq!(report.health.models[0].memory_bytes, 3 * 65_536);
+}
+
+#[test]
 fn a_change_of_the_drift_state_is_told_once() {
     let start = Instant::now();
     let mut reporter = Reporter::new(start);

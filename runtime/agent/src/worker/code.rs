@@ -32,8 +32,8 @@ impl Variant {
     /// Makes a model of it, if it is what the admitted module wants on this machine.
     ///
     /// # Errors
-    /// It was made from another module, for another machine, or without the checks that the deadline here
-    /// asks for; or wasmtime does not take it.
+    /// It was made from another module, for another machine, or without the checks that the module needs; or
+    /// wasmtime does not take it.
     pub(super) fn load(self, engine: &Engine, model: &AdmittedModel) -> Result<CompiledModel, DataError> {
         let machine = Machine { target: Target::HERE.to_string(), wasmtime: WASMTIME_VERSION.to_string() };
         let facts = model.facts();

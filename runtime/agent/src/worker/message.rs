@@ -60,6 +60,8 @@ pub(super) enum Order {
     Observe {
         interval: Interval,
     },
+    /// Answer, if you are able to.
+    Ping,
     /// What the local API tells of the device, in JSON. The one order without an answer.
     Status {
         json: String,

@@ -24,6 +24,7 @@ mod channel;
 mod children;
 mod code;
 mod flight;
+mod handle;
 mod isolation;
 mod message;
 mod process;
@@ -35,8 +36,9 @@ mod supervisor;
 pub use build::{Built, CompileBounds, Prepare, build_here};
 pub use children::Program;
 pub use flight::Flight;
+pub use handle::{Died, Loadable, Settings, Worker};
 pub use isolation::{Bounds, Layer, lock};
-pub use supervisor::{Died, GRACE, Loadable, Settings, Worker};
+pub use supervisor::GRACE;
 
 pub(crate) use build::main as compile_child;
 pub(crate) use flight::Place;

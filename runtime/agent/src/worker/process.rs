@@ -19,7 +19,7 @@ use super::isolation::{self, Bounds, Layer};
 use super::message::{Answer, MAX_ORDER_BYTES, Order, Socket};
 use super::sealed;
 use crate::api::{Api, ApiBounds, Listener};
-use crate::data::{DataError, DataPlane, Policy, STACK_BYTES};
+use crate::data::{API_THREADS, DataError, DataPlane, Policy, STACK_BYTES};
 
 /// The longest drift baseline, in bytes.
 const MAX_BASELINE_BYTES: u64 = 64 << 20;
@@ -43,7 +43,7 @@ pub(crate) fn main() -> io::Result<()> {
     });
     // Quick models are called on these threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(API_THREADS)
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()?;
@@ -143,6 +143,7 @@ impl Served {
             Order::Stop { model } => data.stop(model).await?,
             Order::Discard { release } => data.discard(release).await?,
             Order::Forget { model } => data.forget(model).await?,
+            Order::Ping => data.ping().await?,
             Order::Observe { interval } => return Ok(Answer::Observed(data.observe(interval).await?)),
             Order::Start { .. } | Order::Status { .. } | Order::End { .. } => {
                 return Err(DataError::Ended("an order out of its place".into()));

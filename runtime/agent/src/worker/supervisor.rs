@@ -5,38 +5,37 @@
 //!
 //! - it dies by itself;
 //! - a call is past its deadline and [`GRACE`]: what the clock inside did not stop is stopped from outside;
-//! - it does not answer, or answers what makes no sense.
+//! - it does not answer, or answers what makes no sense. A worker that has nothing to do is asked every
+//!   [`PING_EVERY`], and has [`ANSWER_WITHIN`] like for every order but a load.
 //!
-//! Then another is started and given what the one before had. Whoever waits for an answer goes on waiting,
-//! except for the load of a release that was going on: it is the suspect, and has failed. Releases that were
-//! in a call are told as suspects; what follows from that is control's to decide.
+//! Then another is started and given what the one before had, except for the suspects: the releases that were
+//! in a call. What follows is control's to decide; connections wait until it has decided, at most
+//! [`DECIDE_WITHIN`]. An order without an answer is given again, except for the load of a release: that one is
+//! the suspect, and has failed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_core::Digest;
 use dunlin_core::code::{self, Code};
-use dunlin_core::document::Release;
-use dunlin_core::id::ModelName;
+use dunlin_core::update::Roster;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::build::{self, Built, CompileBounds, Prepare};
+use super::build;
 use super::channel::{Channel, Frame};
-use super::children::{self, Program};
+use super::children;
 use super::flight::Recorder;
+use super::handle::{Command, Died, Loadable, Settings};
 use super::isolation::Layer;
 use super::message::{Answer, Given, MAX_ANSWER_BYTES, Order, Socket, sound};
 use super::restarts::Restarts;
 use super::sealed;
-use crate::api::ApiBounds;
-use crate::data::{DataError, Interval, Observation, Policy, Prepared};
+use crate::data::{DataError, Prepared};
 
 /// How long a call may pass its deadline before the worker is killed for it.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -47,209 +46,29 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// How long a worker may take to start.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long it may take for an order; loading maps files and calls the model a few times.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// How long it may take to load a release: it maps files and calls the model a few times.
+const LOAD_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long it may take for another order: it waits for no model.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long nothing is heard of it before it is asked whether it answers.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
+/// How long connections wait for what control decides about suspects.
+const DECIDE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long it may take to read an order.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 
-/// How a worker is run.
-#[derive(Debug)]
-pub struct Settings {
-    /// What is started.
-    pub program: Program,
-    /// The device's own bounds on models.
-    pub policy: Policy,
-    /// What compiling may take.
-    pub compile: CompileBounds,
-    /// What the local API may take.
-    pub api: ApiBounds,
-    /// Where the local API listens on TCP.
-    pub tcp: Option<std::net::TcpListener>,
-    /// Where it listens on a Unix socket, and the users that may connect; all that may open it, if none.
-    pub unix: Option<(UnixListener, Vec<u32>)>,
-    /// Whether to do without a worker that is not isolated in every way.
-    pub require_isolation: bool,
-}
-
-/// Machine code of a release, with everything that a worker needs to run it, again and again.
-#[derive(Debug)]
-pub struct Loadable {
-    /// The model that it is a release of.
-    pub model: ModelName,
-    /// The digest of the release's body.
-    pub release: Digest,
-    /// The signed words.
-    pub document: Release,
-    /// What is known of the code.
-    pub built: Built,
-    /// The code, sealed.
-    pub code: File,
-    /// The drift baseline.
-    pub baseline: Option<Vec<u8>>,
-}
-
-/// What happened to a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Died {
-    /// Releases that were in a call, or being loaded.
-    pub suspects: Vec<Digest>,
-    /// The stable code of the reason.
-    pub code: Code,
-    /// What is known, for people.
-    pub detail: String,
-}
-
-enum Command {
-    Build(Box<Prepare>, oneshot::Sender<Result<(Built, File), DataError>>),
-    Load(Box<Loadable>, oneshot::Sender<Result<Prepared, DataError>>),
-    Loaded(Digest, oneshot::Sender<Option<Prepared>>),
-    Activate(ModelName, Digest, oneshot::Sender<Result<(), DataError>>),
-    Stop(ModelName, oneshot::Sender<Result<(), DataError>>),
-    Discard(Digest, oneshot::Sender<Result<(), DataError>>),
-    Forget(ModelName, oneshot::Sender<Result<(), DataError>>),
-    Observe(Interval, oneshot::Sender<Result<Vec<Observation>, DataError>>),
-    Status(String),
-    End(Duration, oneshot::Sender<()>),
-}
-
-/// A handle on the worker. Clones talk to the same one; it is killed with the last of them.
-#[derive(Clone, Debug)]
-pub struct Worker {
-    commands: mpsc::UnboundedSender<Command>,
-    missing: Arc<[Layer]>,
-}
-
-impl Worker {
-    /// Starts a worker and waits until it serves. What happens to it later comes out of the receiver.
-    ///
-    /// # Errors
-    /// It does not start; or a layer of isolation is missing that is required.
-    pub async fn start(settings: Settings) -> Result<(Worker, mpsc::UnboundedReceiver<Died>), DataError> {
-        let recorder = Recorder::new().map_err(|error| ended(format!("no flight record: {error}")))?;
-        let (commands, command_receiver) = mpsc::unbounded_channel();
-        let (deaths, death_receiver) = mpsc::unbounded_channel();
-        let (ready, when_ready) = oneshot::channel();
-        let supervisor = Supervisor {
-            settings,
-            recorder,
-            deaths,
-            loaded: BTreeMap::new(),
-            active: BTreeMap::new(),
-            status: None,
-            run: None,
-            restarts: Restarts::default(),
-            epoch: Instant::now(),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ended(format!("no runtime for the supervisor: {error}")))?;
-        let run = move || runtime.block_on(supervisor.supervise(command_receiver, ready));
-        std::thread::Builder::new()
-            .name("supervisor".into())
-            .spawn(run)
-            .map_err(|error| ended(format!("no thread for the supervisor: {error}")))?;
-        let missing = when_ready.await.map_err(|_| ended("the supervisor ended".into()))??;
-        Ok((Worker { commands, missing: missing.into() }, death_receiver))
-    }
-
-    /// The layers of isolation that the kernel lacks.
-    pub fn missing_isolation(&self) -> &[Layer] {
-        &self.missing
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, DataError> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || ended("its supervisor has ended".into());
-        self.commands.send(command(reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
-    }
-
-    /// Admits, compiles and proves a release in a process of its own; the worker goes on meanwhile.
-    ///
-    /// # Errors
-    /// It is refused, does not compile in bounds, or gives a wrong golden answer.
-    pub async fn build(&self, prepare: Prepare) -> Result<(Built, File), DataError> {
-        self.ask(|reply| Command::Build(Box::new(prepare), reply)).await?
-    }
-
-    /// Loads a release beside what runs. It serves after [`Self::activate`].
-    ///
-    /// # Errors
-    /// The worker refuses it, or died of it.
-    pub async fn load(&self, load: Loadable) -> Result<Prepared, DataError> {
-        self.ask(|reply| Command::Load(Box::new(load), reply)).await?
-    }
-
-    /// How a release was loaded, if it is.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn loaded(&self, release: Digest) -> Result<Option<Prepared>, DataError> {
-        self.ask(|reply| Command::Loaded(release, reply)).await
-    }
-
-    /// Switches a model to a loaded release. No request is lost. Idempotent.
-    ///
-    /// # Errors
-    /// It is not loaded.
-    pub async fn activate(&self, model: ModelName, release: Digest) -> Result<(), DataError> {
-        self.ask(|reply| Command::Activate(model, release, reply)).await?
-    }
-
-    /// Ends a model; what it has is answered. Idempotent.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn stop(&self, model: ModelName) -> Result<(), DataError> {
-        self.ask(|reply| Command::Stop(model, reply)).await?
-    }
-
-    /// Unloads a release that is not active. Idempotent.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn discard(&self, release: Digest) -> Result<(), DataError> {
-        self.ask(|reply| Command::Discard(release, reply)).await?
-    }
-
-    /// Ends a model, unloads its releases, and forgets its name. Idempotent.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn forget(&self, model: ModelName) -> Result<(), DataError> {
-        self.ask(|reply| Command::Forget(model, reply)).await?
-    }
-
-    /// What every instance has done since it was loaded into this worker.
-    ///
-    /// # Errors
-    /// [`DataError::Ended`] only.
-    pub async fn observe(&self, interval: Interval) -> Result<Vec<Observation>, DataError> {
-        self.ask(|reply| Command::Observe(interval, reply)).await?
-    }
-
-    /// Tells the local API how the device does, in JSON.
-    pub fn status(&self, json: String) {
-        // Once the supervisor has ended, nobody asks any more.
-        let _ = self.commands.send(Command::Status(json));
-    }
-
-    /// Takes no more requests, answers what is open within `grace`, and ends.
-    pub async fn end(&self, grace: Duration) {
-        // It may have ended already.
-        let _ = self.ask(|reply| Command::End(grace, reply)).await;
-    }
-}
-
-fn ended(what: String) -> DataError {
+pub(super) fn ended(what: String) -> DataError {
     DataError::Ended(what)
 }
 
 /// A release that the worker has.
+#[derive(Clone)]
 struct Loaded {
-    load: Loadable,
+    load: Arc<Loadable>,
     prepared: Prepared,
 }
 
@@ -271,20 +90,43 @@ struct Death {
     suspects: Vec<Digest>,
 }
 
-struct Supervisor {
+pub(super) struct Supervisor {
     settings: Settings,
     recorder: Recorder,
     deaths: mpsc::UnboundedSender<Died>,
-    loaded: BTreeMap<Digest, Loaded>,
-    active: BTreeMap<ModelName, Digest>,
+    roster: Roster<Loaded>,
     status: Option<String>,
     run: Option<Run>,
+    /// When it answered last.
+    heard: Instant,
+    /// Since when connections wait for control.
+    undecided: Option<Instant>,
     restarts: Restarts,
     epoch: Instant,
 }
 
 impl Supervisor {
-    async fn supervise(
+    pub(super) fn new(
+        settings: Settings,
+        recorder: Recorder,
+        deaths: mpsc::UnboundedSender<Died>,
+    ) -> Supervisor {
+        let now = Instant::now();
+        Supervisor {
+            settings,
+            recorder,
+            deaths,
+            roster: Roster::default(),
+            status: None,
+            run: None,
+            heard: now,
+            undecided: None,
+            restarts: Restarts::default(),
+            epoch: now,
+        }
+    }
+
+    pub(super) async fn supervise(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         ready: oneshot::Sender<Result<Vec<Layer>, DataError>>,
@@ -322,10 +164,34 @@ impl Supervisor {
                 death = watched(&mut self.run) => death,
                 _ = tick.tick() => match self.overdue() {
                     Some(death) => death,
-                    None => continue,
+                    None => {
+                        self.keep_going().await;
+                        continue;
+                    }
                 },
             };
             self.bury(happened).await;
+        }
+    }
+
+    /// Serves after a while without control's word, and asks a worker that was silent for long.
+    async fn keep_going(&mut self) {
+        if self.undecided.is_some_and(|since| since.elapsed() >= DECIDE_WITHIN) {
+            self.serve().await;
+        }
+        if self.heard.elapsed() >= PING_EVERY
+            && let Err(error) = self.insist(|| Order::Ping).await
+        {
+            self.bury(stuck(format!("it cannot go on: {error}"))).await;
+        }
+    }
+
+    /// Lets the worker take connections, if it does not yet.
+    async fn serve(&mut self) {
+        if self.undecided.take().is_some()
+            && let Err(error) = self.insist(|| Order::Serve).await
+        {
+            self.bury(stuck(format!("it does not serve: {error}"))).await;
         }
     }
 
@@ -341,34 +207,26 @@ impl Supervisor {
             Command::Load(load, reply) => drop(reply.send(self.load(*load).await)),
             Command::Loaded(release, reply) => {
                 // Nobody waits for it any more.
-                let _ = reply.send(self.loaded.get(&release).map(|loaded| loaded.prepared));
+                let _ = reply.send(self.roster.get(&release).map(|loaded| loaded.prepared));
             }
             Command::Activate(model, release, reply) => {
                 let result =
                     self.insist(|| Order::Activate { model: model.clone(), release }).await.map(|_| ());
                 if result.is_ok() {
-                    let before = self.active.insert(model, release);
-                    if let Some(before) = before.filter(|before| *before != release) {
-                        self.loaded.remove(&before);
-                    }
+                    self.roster.activate(model, release);
                 }
                 drop(reply.send(result));
             }
             Command::Stop(model, reply) => {
-                if let Some(release) = self.active.remove(&model) {
-                    self.loaded.remove(&release);
-                }
+                self.roster.stop(&model);
                 drop(reply.send(self.insist(|| Order::Stop { model: model.clone() }).await.map(|_| ())));
             }
             Command::Discard(release, reply) => {
-                if self.active.values().all(|active| *active != release) {
-                    self.loaded.remove(&release);
-                }
+                self.roster.discard(&release);
                 drop(reply.send(self.insist(|| Order::Discard { release }).await.map(|_| ())));
             }
             Command::Forget(model, reply) => {
-                self.active.remove(&model);
-                self.loaded.retain(|_, loaded| loaded.load.model != model);
+                self.roster.forget(&model);
                 drop(reply.send(self.insist(|| Order::Forget { model: model.clone() }).await.map(|_| ())));
             }
             Command::Observe(interval, reply) => {
@@ -387,6 +245,7 @@ impl Supervisor {
                 }
                 self.status = Some(json);
             }
+            Command::Serve => self.serve().await,
             // Taken by the loop.
             Command::End(..) => {}
         }
@@ -394,12 +253,12 @@ impl Supervisor {
 
     async fn load(&mut self, load: Loadable) -> Result<Prepared, DataError> {
         let release = load.release;
-        if let Some(loaded) = self.loaded.get(&release) {
+        if let Some(loaded) = self.roster.get(&release) {
             return Ok(loaded.prepared);
         }
         match self.give(&load).await {
             Ok(Ok(prepared)) => {
-                self.loaded.insert(release, Loaded { load, prepared });
+                self.roster.load(load.model.clone(), release, Loaded { load: Arc::new(load), prepared });
                 Ok(prepared)
             }
             Ok(Err(refused)) => Err(refused),
@@ -434,7 +293,7 @@ impl Supervisor {
         }
         let mut descriptors = vec![code.as_fd()];
         descriptors.extend(baseline.as_ref().map(|baseline| baseline.as_fd()));
-        match self.exchange(&order, &descriptors, ANSWER_WITHIN).await? {
+        match self.exchange(&order, &descriptors, LOAD_WITHIN).await? {
             Answer::Loaded(prepared) => Ok(Ok(prepared)),
             answer => Ok(Err(refusal(answer)?)),
         }
@@ -461,26 +320,27 @@ impl Supervisor {
         descriptors: &[BorrowedFd<'_>],
         within: Duration,
     ) -> Result<Answer, Death> {
-        let silent =
-            |what: String| Death { code: code::agent::WORKER_STUCK, detail: what, suspects: Vec::new() };
         if let Some(run) = &self.run {
             run.channel
                 .send(order, descriptors)
-                .map_err(|error| silent(format!("it does not take orders: {error}")))?;
+                .map_err(|error| stuck(format!("it does not take orders: {error}")))?;
         }
         let deadline = tokio::time::Instant::now() + within;
         let mut tick = tokio::time::interval(WATCH_EVERY);
         loop {
             tokio::select! {
                 answer = next_answer(&mut self.run) => match answer {
-                    Ok(frame) => return frame.parse().map_err(|error| silent(format!("it answers nonsense: {error}"))),
+                    Ok(frame) => {
+                        self.heard = Instant::now();
+                        return frame.parse().map_err(|error| stuck(format!("it answers nonsense: {error}")));
+                    }
                     Err(death) => return Err(death),
                 },
                 _ = tick.tick() => if let Some(death) = self.overdue() {
                     return Err(death);
                 },
                 () = tokio::time::sleep_until(deadline) => {
-                    return Err(silent(format!("it has not answered for {within:?}")));
+                    return Err(stuck(format!("it has not answered for {within:?}")));
                 }
             }
         }
@@ -488,11 +348,11 @@ impl Supervisor {
 
     /// A call that is past its deadline and the grace, of a release that is loaded.
     fn overdue(&self) -> Option<Death> {
-        if self.loaded.is_empty() {
+        if self.roster.is_empty() {
             return None;
         }
         self.recorder.in_call().into_iter().find_map(|(release, took_ns)| {
-            let limits = &self.loaded.get(&release)?.load.document.limits;
+            let limits = &self.roster.get(&release)?.load.document.limits;
             let deadline = Duration::from_micros(limits.deadline_us.min(self.settings.policy.deadline_us));
             let took = Duration::from_nanos(took_ns);
             (took > deadline + GRACE).then(|| Death {
@@ -525,9 +385,10 @@ impl Supervisor {
                 }
             }
             if suspects.is_empty() {
-                suspects.extend(in_call.into_iter().filter(|release| self.loaded.contains_key(release)));
+                suspects.extend(in_call.into_iter().filter(|release| self.roster.get(release).is_some()));
             }
             tracing::error!(code = code.id, suspects = suspects.len(), "the worker is no more: {detail}");
+            self.lose(&suspects);
             // Nobody listens once the agent ends.
             let _ = self.deaths.send(Died { suspects, code, detail });
             let now_ms = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -543,35 +404,37 @@ impl Supervisor {
     async fn restart(&mut self) -> Result<(), Death> {
         let started = Instant::now();
         self.start().await?;
-        let mut waiting = std::mem::take(&mut self.loaded);
-        let mut result = Ok(());
-        while let Some((release, loaded)) = waiting.pop_first() {
+        for release in self.roster.releases() {
+            let Some(loaded) = self.roster.get(&release).cloned() else { continue };
             match self.give(&loaded.load).await {
-                Ok(Ok(prepared)) => {
-                    self.loaded.insert(release, Loaded { prepared, ..loaded });
-                }
+                Ok(Ok(_prepared)) => {}
                 // It is no longer loaded, and told so.
                 Ok(Err(error)) => {
                     let detail = format!("it could not be loaded again: {error}");
                     let code = dunlin_core::code::Coded::code(&error);
+                    self.lose(&[release]);
                     let _ = self.deaths.send(Died { suspects: vec![release], code, detail });
                 }
-                Err(death) => {
-                    result = Err(Death { suspects: vec![release], ..death });
-                    break;
-                }
+                Err(death) => return Err(Death { suspects: vec![release], ..death }),
             }
         }
-        self.loaded.append(&mut waiting);
-        result?;
-        self.active.retain(|_, release| self.loaded.contains_key(release));
-        for (model, release) in self.active.clone() {
+        for (model, release) in self.roster.active().clone() {
             self.exchange(&Order::Activate { model, release }, &[], ANSWER_WITHIN).await?;
         }
-        self.exchange(&Order::Serve, &[], ANSWER_WITHIN).await?;
-        let took_ms = started.elapsed().as_millis();
-        tracing::info!(took_ms, models = self.active.len(), "the worker serves again");
+        if self.undecided.is_none() {
+            self.exchange(&Order::Serve, &[], ANSWER_WITHIN).await?;
+        }
+        let (took_ms, models) = (started.elapsed().as_millis(), self.roster.active().len());
+        tracing::info!(took_ms, models, "the worker is there again");
         Ok(())
+    }
+
+    /// The next worker does not have these; connections wait for what control decides about them.
+    fn lose(&mut self, suspects: &[Digest]) {
+        self.roster.lose(suspects);
+        if !suspects.is_empty() {
+            self.undecided = Some(Instant::now());
+        }
     }
 
     /// The first worker: it has nothing to load before it serves.
@@ -633,11 +496,7 @@ impl Supervisor {
 /// Waits for a worker to end, or to say what nobody asked for.
 async fn watched(run: &mut Option<Run>) -> Death {
     match next_answer(run).await {
-        Ok(_) => Death {
-            code: code::agent::WORKER_STUCK,
-            detail: "it says what it was not asked for".into(),
-            suspects: Vec::new(),
-        },
+        Ok(_) => stuck("it says what it was not asked for".into()),
         Err(death) => death,
     }
 }
@@ -669,7 +528,10 @@ fn refusal(answer: Answer) -> Result<DataError, Death> {
 }
 
 fn nonsense() -> Death {
-    let detail = "it answers something else than it was asked".into();
+    stuck("it answers something else than it was asked".into())
+}
+
+fn stuck(detail: String) -> Death {
     Death { code: code::agent::WORKER_STUCK, detail, suspects: Vec::new() }
 }
 

@@ -152,7 +152,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 fn renew(signing: &Signing, which: Which) -> Outcome {
     let fleet = signing.fleet.open()?;
     let renewal = block_on(async {
-        let (link, mut events) = signing.broker.connect().await?;
+        let (link, mut events) = signing.broker.connect(&fleet).await?;
         let renewal = deploy::renew(&fleet, &link, &mut events, which, signing.terms()).await?;
         link.close().await;
         Ok(renewal)
@@ -198,7 +198,7 @@ fn deploy(arguments: &Deploy) -> Outcome {
         terms: arguments.signing.terms(),
     };
     let deployed = block_on(async {
-        let (link, mut events) = arguments.signing.broker.connect().await?;
+        let (link, mut events) = arguments.signing.broker.connect(&fleet).await?;
         let deployed = deploy::deploy(&fleet, &link, &mut events, &request).await?;
         link.close().await;
         Ok(deployed)

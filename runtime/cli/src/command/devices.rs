@@ -4,18 +4,23 @@ use std::time::Duration;
 
 use clap::Args;
 use dunlin_core::telemetry::PresenceState;
+use dunlin_fleet::consumer;
 use dunlin_fleet::devices::{self, DeviceRow};
 
-use super::{BrokerArguments, FleetArgument, block_on};
+use super::access::{BrokerArguments, Source, SourceArguments};
+use super::block_on;
 use crate::failure::Outcome;
 use crate::show;
 
 /// List the devices of a fleet and whether they are connected
 #[derive(Args)]
-#[command(after_help = "Example:\n  dunlin devices --fleet plant --broker mqtt://10.0.0.5 --json")]
+#[command(
+    after_help = "Examples:\n  dunlin devices\n  dunlin devices --fleet plant --broker mqtt://10.0.0.5 --json\n  \
+                        dunlin devices --root root.json --broker mqtt://10.0.0.5     (without the fleet's folder)"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    fleet: FleetArgument,
+    source: SourceArguments,
     #[command(flatten)]
     broker: BrokerArguments,
     /// Stop when no device has been heard of for this long, in milliseconds
@@ -27,11 +32,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let fleet = arguments.fleet.open()?;
+    let source = arguments.source.open()?;
+    let access = arguments.broker.resolve(source.folder())?;
     let rows = block_on(async {
-        let (link, mut events) = arguments.broker.connect().await?;
+        let (link, mut events) = access.connect().await?;
         let quiet = Duration::from_millis(arguments.quiet_ms);
-        let rows = devices::devices(&fleet, &link, &mut events, quiet).await?;
+        let rows = match &source {
+            Source::Folder(fleet) => devices::devices(fleet, &link, &mut events, quiet).await?,
+            Source::Root(root) => {
+                let list = consumer::device_list(root.clone(), &link, &mut events).await?;
+                devices::listed(root.fleet(), list.as_deref(), &link, &mut events, quiet).await?
+            }
+        };
         link.close().await;
         Ok(rows)
     })?;

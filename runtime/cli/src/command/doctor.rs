@@ -4,14 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use dunlin_agent::AgentError;
+use dunlin_agent::config::Config;
 use dunlin_core::code;
-use dunlin_core::id::FleetId;
+use dunlin_core::id::{FleetId, IdError};
+use dunlin_fleet::Fleet;
 use dunlin_fleet::doctor::{self, Dial, Finding, Verdict};
 use dunlin_mqtt::{Events, Link, LinkConfig, LinkError};
 
-use super::{BrokerArguments, block_on};
+use super::access::{BrokerArguments, fleet_folder};
+use super::block_on;
 use crate::failure::{Failure, Outcome};
 use crate::show;
+
+/// The fleet whose topics are probed where none is known.
+const DEFAULT_NAME: &str = "dunlin-doctor";
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,18 +26,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Probe a broker for what Dunlin needs, and say what to change
 ///
 /// Publishes, subscribes and deletes messages of its own below dunlin/v1/FLEET/. With --device it also tries
-/// what the broker lets that device do, with the device's own access; its agent must not run meanwhile. Exit
-/// code 1 if Dunlin does not work with the broker, or is not safe.
+/// what the broker lets that device do, with the device's own access; its agent must not run meanwhile. Ends
+/// within a minute. Exit code 1 if Dunlin does not work with the broker, or is not safe.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  dunlin doctor --broker mqtt://10.0.0.5\n  \
+#[command(after_help = "Examples:\n  dunlin doctor\n  dunlin doctor --broker mqtt://10.0.0.5\n  \
                         dunlin doctor --broker mqtts://10.0.0.5:8884 --ca ca.pem --certificate operator.pem \\\n    \
                         --certificate-key operator.key --name plant --device press-3/agent.toml")]
 pub(crate) struct Arguments {
+    /// The fleet's folder; its name and its connection count where nothing else is said
+    #[arg(long, value_name = "DIR")]
+    fleet: Option<PathBuf>,
     #[command(flatten)]
     broker: BrokerArguments,
-    /// The fleet below whose topics it probes
-    #[arg(long, value_name = "FLEET", default_value = "dunlin-doctor")]
-    name: FleetId,
+    /// The fleet below whose topics it probes: by default that of --device or of the fleet's folder, else
+    /// dunlin-doctor
+    #[arg(long, value_name = "FLEET")]
+    name: Option<FleetId>,
     /// Also try what this device may do: its agent.toml
     #[arg(long, value_name = "FILE")]
     device: Option<PathBuf>,
@@ -51,41 +62,49 @@ impl Dial for Dialer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { broker, name, device, json } = arguments;
-    // The first error of the settings is told as it is.
-    broker.config()?;
-    let broker = broker.clone();
-    let operator = Dialer(Box::new(move || broker.config()));
-    let tell = |finding: &Finding| {
+    let Arguments { fleet, broker, name, device, json } = arguments;
+    let fleet = fleet_folder(fleet.as_deref())?.map(|folder| Fleet::open(&folder)).transpose()?;
+    let access = broker.resolve(fleet.as_ref().map(Fleet::folder))?;
+    let operator = Dialer(Box::new(move || access.config()));
+    let config = device.as_deref().map(Config::load).transpose().map_err(AgentError::from)?;
+    let name = match (name, &config, &fleet) {
+        (Some(name), Some(config), _) if config.fleet != *name => {
+            return Err(Failure::usage(format!(
+                "the device is of fleet {}, --name says {name}",
+                config.fleet
+            )));
+        }
+        (Some(name), ..) => name.clone(),
+        (None, Some(config), _) => config.fleet.clone(),
+        (None, None, Some(fleet)) => fleet.name().clone(),
+        (None, None, None) => {
+            DEFAULT_NAME.parse().map_err(|error: IdError| Failure::usage(error.to_string()))?
+        }
+    };
+    let report = |finding: &Finding| {
         if !json {
             print(finding);
         }
     };
     let findings = block_on(async {
-        let mut findings = doctor::probe(&operator, name, tell).await?;
-        if let Some(path) = device {
-            let config = dunlin_agent::config::Config::load(path).map_err(dunlin_agent::AgentError::from)?;
-            if config.fleet != *name {
-                let text = format!("{} is of fleet {}: give --name {0}", path.display(), config.fleet);
-                return Err(Failure::usage(&text));
-            }
+        let mut findings = doctor::probe(&operator, &name, report).await?;
+        let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+        // What a device may do is seen through the operator's eyes.
+        if let Some(config) = config.filter(|_| works) {
             let id = config.device.clone();
             let link = move || {
                 let floor = dunlin_mqtt::TimeFloor::new(show::now_unix_s());
                 let link = config.link(config.device.as_str(), floor);
-                Ok(LinkConfig {
-                    first_connect_jitter: Duration::ZERO,
-                    ..link.map_err(dunlin_agent::AgentError::from)?
-                })
+                Ok(LinkConfig { first_connect_jitter: Duration::ZERO, ..link.map_err(AgentError::from)? })
             };
             let device = Dialer(Box::new(link));
-            findings.extend(doctor::probe_device(&operator, &device, name, &id, tell).await?);
+            findings.extend(doctor::probe_device(&operator, &device, &name, &id, report).await?);
         }
         Ok(findings)
     })?;
     let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
     if *json {
-        show::json(&serde_json::json!({ "verdict": worst, "findings": findings }))?;
+        show::json(&serde_json::json!({ "fleet": name, "verdict": worst, "findings": findings }))?;
     }
     match worst {
         Verdict::Good => {

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let fleet = arguments.fleet.open()?;
     let found = block_on(async {
-        let (link, mut events) = arguments.broker.connect().await?;
+        let (link, mut events) = arguments.broker.connect(&fleet).await?;
         let found = registry::unreferenced(&fleet, &link, &mut events).await?;
         if arguments.delete && found.unknown.is_empty() {
             registry::delete(&link, found.topics.keys().cloned()).await?;

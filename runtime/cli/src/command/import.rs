@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dunlin_core::code;
 use dunlin_fleet::Fleet;
 use dunlin_fleet::signing::Imported;
 
 use super::FleetArgument;
-use crate::failure::{Outcome, on_file};
+use crate::failure::{Failure, Outcome, on_file};
 use crate::show;
 
 /// Take a document that others signed into the fleet's folder
@@ -28,8 +29,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.document, std::fs::read(&arguments.document))?;
-    if !arguments.fleet.has_root() {
-        let fleet = Fleet::import_first(arguments.fleet.folder(), &bytes)?;
+    let folder = arguments.fleet.folder()?;
+    // A fleet whose first root still waits for signatures has not begun.
+    if !folder.join("root/1.json").exists() {
+        let fleet = Fleet::import_first(&folder, &bytes)?;
         let root = fleet.root();
         if arguments.json {
             return show::json(&serde_json::json!({ "version": root.version(), "digest": root.digest() }));
@@ -39,7 +42,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let fleet = arguments.fleet.open()?;
     match fleet.import(&bytes)? {
-        Imported::Root(proposal) => super::root::told(&proposal, arguments.json),
+        Imported::Root(proposal) => {
+            super::root::report(&fleet, &proposal, arguments.json)?;
+            if proposal.trusted {
+                return Ok(());
+            }
+            let message =
+                format!("root {} still waits in {}", proposal.root.version, proposal.path.display());
+            Err(Failure::new(code::fleet::SIGNATURES_MISSING, message))
+        }
         Imported::Document(document) => {
             if arguments.json {
                 return show::json(&serde_json::json!({ "document": document.title() }));

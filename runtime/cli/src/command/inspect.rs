@@ -107,7 +107,7 @@ fn work(work: &Work) -> String {
         Work::Bounded { operators } => {
             let deadline = work.least_deadline().unwrap_or(Duration::MAX);
             format!(
-                "at most {} operators: no checks needed for deadlines from {} on",
+                "at most {} operators, {} on a slow device: no checks in its loops",
                 show::count(*operators),
                 show::micros(deadline.as_secs_f64() * 1e6)
             )

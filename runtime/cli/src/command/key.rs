@@ -78,6 +78,9 @@ struct ChangePassphrase {
     /// Do not encrypt the file any more: whoever reads it has the key
     #[arg(long, conflicts_with = "new_passphrase_file")]
     no_passphrase: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
@@ -147,6 +150,9 @@ fn change_passphrase(arguments: &ChangePassphrase) -> Outcome {
     let fresh = PassphraseArguments::only_file(arguments.new_passphrase_file.clone());
     let passphrase = fresh.for_new(&arguments.file, arguments.no_passphrase)?;
     key::write(&arguments.file, &secret, passphrase.as_deref().map(String::as_str))?;
+    if arguments.json {
+        return show::json(&serde_json::json!({ "file": arguments.file, "encrypted": passphrase.is_some() }));
+    }
     let has = if passphrase.is_some() { "a new passphrase" } else { "no passphrase any more" };
     println!("{} has {has}; copies elsewhere are as they were", arguments.file.display());
     Ok(())

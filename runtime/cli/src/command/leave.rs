@@ -26,8 +26,9 @@ pub(crate) struct Move {
 
 /// Mark a device as no longer of the fleet
 ///
-/// Collectors stop believing it, and its own deployment goes from the broker. What it runs goes on; `dunlin
-/// root revoke --device` makes it refuse all that comes, and its access to the broker is the broker's to take.
+/// Collectors stop believing it, and its own deployment and presence are deleted from the broker. What it runs goes
+/// on; `dunlin root revoke --device` makes it refuse all that comes. Take its access to the broker first: a device
+/// that is still connected leaves its presence there again. Run the command again to delete it.
 #[derive(Args)]
 #[command(after_help = "Example:\n  dunlin decommission press-3 --fleet plant --broker mqtt://10.0.0.5")]
 pub(crate) struct Decommission {
@@ -49,7 +50,7 @@ pub(crate) fn move_device(arguments: &Move) -> Outcome {
     let Move { device, channel, signing } = arguments;
     let fleet = signing.fleet.open()?;
     let deployed = block_on(async {
-        let (link, mut events) = signing.broker.connect().await?;
+        let (link, mut events) = signing.broker.connect(&fleet).await?;
         let terms = signing.terms();
         let deployed = deploy::move_device(&fleet, &link, &mut events, device, channel, terms).await?;
         link.close().await;
@@ -69,7 +70,7 @@ pub(crate) fn decommission(arguments: &Decommission) -> Outcome {
     let fleet = arguments.fleet.open()?;
     let terms = Terms { dry_run: arguments.dry_run, validity_s: 0, now_unix_s: show::now_unix_s() };
     let list = block_on(async {
-        let (link, _events) = arguments.broker.connect().await?;
+        let (link, _events) = arguments.broker.connect(&fleet).await?;
         let list = deploy::decommission(&fleet, &link, &arguments.device, terms).await?;
         link.close().await;
         Ok(list)
@@ -82,10 +83,10 @@ pub(crate) fn decommission(arguments: &Decommission) -> Outcome {
         println!("dry run: {device} would be marked in device list {}", list.sequence);
         return Ok(());
     }
-    println!("{device} is no longer of the fleet");
+    println!("{device} is no longer of the fleet; its deployment and presence are deleted from the broker");
     println!(
         "  it goes on with what it runs; to make it refuse all that comes: dunlin root revoke --device {device}"
     );
-    println!("  take its access to the broker, too");
+    println!("  take its access to the broker, too; if it was connected, run this again afterwards");
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The verbs, a file each.
 
+mod access;
 mod bench;
 mod broker;
 mod card;
 mod compile;
+mod connection;
 mod deploy;
 mod device;
 mod devices;
@@ -27,27 +29,21 @@ mod validate;
 mod verify;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use dunlin_core::code;
 use dunlin_core::id::ModelName;
-use dunlin_fleet::Fleet;
-use dunlin_mqtt::{BrokerUrl, ClientCertificate, Events, Link, LinkConfig, Secret, Tls};
 
-use crate::failure::{Failure, Outcome, on_file};
-use crate::passphrase::PassphraseArguments;
-
-/// How long a command waits for the broker.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use self::access::{BrokerArguments, FleetArgument};
+use crate::failure::{Failure, Outcome};
 
 /// What `dunlin` can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Demo(crate::demo::Arguments),
     Init(init::Arguments),
+    Connection(connection::Arguments),
     Enroll(enroll::Arguments),
     New(new::Arguments),
     Compile(compile::Arguments),
@@ -84,6 +80,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(arguments) => crate::demo::run(arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Connection(arguments) => connection::run(arguments),
         Command::Enroll(arguments) => enroll::run(arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
@@ -112,90 +109,6 @@ pub(crate) fn run(command: Command) -> Outcome {
     }
 }
 
-/// Which fleet.
-#[derive(Args)]
-pub(crate) struct FleetArgument {
-    /// The fleet's folder, as `dunlin init` made it
-    #[arg(long = "fleet", value_name = "DIR")]
-    folder: PathBuf,
-    #[command(flatten)]
-    pub(crate) passphrase: PassphraseArguments,
-}
-
-impl FleetArgument {
-    pub(crate) fn open(&self) -> Outcome<Fleet> {
-        Ok(Fleet::open(&self.folder)?.with_passphrases(self.passphrase.known()?))
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Whether the fleet has begun: one whose first root still waits for signatures has not.
-    pub(crate) fn has_root(&self) -> bool {
-        self.folder.join("root/1.json").exists()
-    }
-}
-
-/// Which broker, and who we are to it.
-#[derive(Args, Clone)]
-pub(crate) struct BrokerArguments {
-    /// The broker: mqtts://HOST[:PORT], or mqtt:// without TLS
-    #[arg(long, value_name = "URL")]
-    broker: BrokerUrl,
-    /// With mqtts://: the authority that signed the broker's certificate, in PEM
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// The certificate by which the broker knows us, in PEM, with its chain
-    #[arg(long, value_name = "FILE", requires_all = ["ca", "certificate_key"])]
-    certificate: Option<PathBuf>,
-    /// The private key of that certificate, mode 0600
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    certificate_key: Option<PathBuf>,
-    /// The name to log in with
-    #[arg(long, value_name = "NAME", requires = "password_file")]
-    username: Option<String>,
-    /// A file that holds the password and nothing else
-    #[arg(long, value_name = "FILE", requires = "username")]
-    password_file: Option<PathBuf>,
-}
-
-impl BrokerArguments {
-    /// Connects, or fails soon with what stood in the way.
-    pub(crate) async fn connect(&self) -> Outcome<(Link, Events)> {
-        Ok(dunlin_mqtt::connect_once(self.config()?, CONNECT_TIMEOUT).await?)
-    }
-
-    /// The settings of a link, under a client id of its own.
-    pub(crate) fn config(&self) -> Outcome<LinkConfig> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Failure::new(code::fleet::RANDOM, format!("no randomness: {error}")))?;
-        let mut config =
-            LinkConfig::new(self.broker.clone(), format!("dunlin-{:016x}", u64::from_le_bytes(random)));
-        if let (Some(name), Some(path)) = (&self.username, &self.password_file) {
-            let password = on_file("read", path, std::fs::read_to_string(path))?;
-            config.credentials = Some((name.clone(), Secret::new(password.trim_end_matches(['\r', '\n']))));
-        }
-        config.tls = self.tls()?;
-        Ok(config)
-    }
-
-    fn tls(&self) -> Outcome<Option<Tls>> {
-        let Some(ca) = &self.ca else { return Ok(None) };
-        let authorities = on_file("read", ca, std::fs::read(ca))?;
-        let read = |path: &PathBuf| on_file("read", path, std::fs::read(path));
-        let chain = self.certificate.as_ref().map(read).transpose()?;
-        let key =
-            self.certificate_key.as_ref().map(|path| dunlin_fleet::key::private_text(path)).transpose()?;
-        let certificate = chain
-            .as_deref()
-            .zip(key.as_ref())
-            .map(|(chain, key)| ClientCertificate { chain, key: key.as_bytes() });
-        Ok(Some(Tls::new(&authorities, certificate, None)?))
-    }
-}
-
 /// A release as the command line names it: `NAME@VERSION`.
 #[derive(Clone, Debug)]
 pub(crate) struct ReleaseName {
@@ -211,7 +124,8 @@ impl FromStr for ReleaseName {
     fn from_str(text: &str) -> Result<ReleaseName, String> {
         let expected = "expected NAME@VERSION, for example digits@1.0.0";
         let (model, version) = text.split_once('@').ok_or(expected)?;
-        if version.is_empty() {
+        // The error of a name repeats it: of a URL it would be the part with the password.
+        if version.is_empty() || model.contains("://") {
             return Err(expected.to_string());
         }
         let model = model.parse().map_err(|error: dunlin_core::id::IdError| error.to_string())?;
@@ -235,8 +149,9 @@ mod tests {
     fn a_release_is_named_by_model_and_version() {
         let name: ReleaseName = "digits@1.0.0".parse().unwrap();
         assert_eq!((name.model.to_string().as_str(), name.version.as_str()), ("digits", "1.0.0"));
-        for text in ["", "digits", "digits@", "@1.0.0", "Digits@1", "a/b@1"] {
-            assert!(text.parse::<ReleaseName>().is_err(), "{text}");
+        for text in ["", "digits", "digits@", "@1.0.0", "Digits@1", "a/b@1", "mqtt://ann:hunter2@b"] {
+            let error = text.parse::<ReleaseName>().unwrap_err();
+            assert!(!error.contains("hunter2"), "{text}: {error}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => (registry::everything(&fleet)?, None),
     };
     let survey = block_on(async {
-        let (link, mut events) = arguments.broker.connect().await?;
+        let (link, mut events) = arguments.broker.connect(&fleet).await?;
         let survey = registry::survey(&link, &mut events, messages).await?;
         if !arguments.dry_run {
             let bar = show::progress("publishing", survey.missing_bytes());

@@ -1,6 +1,6 @@
 //! `dunlin root`: who may sign what, and what is no longer valid.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
@@ -8,11 +8,12 @@ use dunlin_core::Digest;
 use dunlin_core::document::{RoleName, Root};
 use dunlin_core::id::{DeviceId, FleetId, KeyName, ModelName};
 use dunlin_core::key::PublicKey;
-use dunlin_fleet::ceremony::{Change, Proposal};
+use dunlin_fleet::ceremony::{Change, Proposal, Step};
 use dunlin_fleet::folder::{self, Party};
 use dunlin_fleet::{Fleet, key};
 
-use super::{FleetArgument, ReleaseName};
+use super::ReleaseName;
+use super::access::{self, FleetArgument};
 use crate::failure::{Failure, Outcome};
 use crate::show;
 
@@ -44,8 +45,10 @@ enum Verb {
     Minimum(Minimum),
     Rotate(Rotate),
     /// Sign the same root again with a newer date
+    #[command(after_help = "Example:\n  dunlin root renew --fleet plant")]
     Renew(Common),
     /// Sign the draft of the next root with the keys of this folder
+    #[command(after_help = "Example:\n  dunlin root sign --fleet plant")]
     Sign(Common),
 }
 
@@ -109,6 +112,7 @@ struct Show {
 
 /// Give a role a key more
 #[derive(Args)]
+#[command(after_help = "Example:\n  dunlin root add-key root bob 5866…e1f2 --fleet plant --draft")]
 struct AddKey {
     /// What it may sign: root, release, deploy or precompiled
     role: RoleArgument,
@@ -122,6 +126,7 @@ struct AddKey {
 
 /// Take a key out of the root
 #[derive(Args)]
+#[command(after_help = "Example:\n  dunlin root remove-key bob --fleet plant")]
 struct RemoveKey {
     /// The key
     name: KeyName,
@@ -131,6 +136,7 @@ struct RemoveKey {
 
 /// Say how many keys of a role must sign
 #[derive(Args)]
+#[command(after_help = "Example:\n  dunlin root set-threshold root 2 --fleet plant --draft")]
 struct SetThreshold {
     /// The role
     role: RoleArgument,
@@ -145,6 +151,9 @@ struct SetThreshold {
 /// A device that runs a revoked release goes back to the newest one that is proven and not revoked, or stops
 /// the model.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  dunlin root revoke --release digits@1.1.0 --fleet plant\n  dunlin root revoke --device press-3 --fleet plant"
+)]
 struct Revoke {
     /// The release, as NAME@VERSION or by its digest
     #[arg(long, value_name = "N@V|SHA256", required_unless_present = "device")]
@@ -158,6 +167,7 @@ struct Revoke {
 
 /// Raise the least counter of a model's releases
 #[derive(Args)]
+#[command(after_help = "Example:\n  dunlin root minimum digits 3 --fleet plant")]
 struct Minimum {
     /// The model
     model: ModelName,
@@ -169,10 +179,13 @@ struct Minimum {
 
 /// Begin a new epoch of a role, with a new key: what a thief of the old one did is undone
 ///
-/// A new key is made in the folder as ROLE-VERSION, unless --key names one that is elsewhere; all keys that
-/// the role had go. After `rotate deploy`, run `dunlin deploy resign --all`; after `rotate release`, sign the
-/// releases that are still good again with `dunlin release resign`, or with --epoch release them anew.
+/// A new key is made in the folder as ROLE-VERSION, unless --key names one that is elsewhere; the root no longer
+/// names the keys that the role had. What remains to be done is printed, with the commands: what was signed by the
+/// old key is signed again, or with --epoch released anew, and published.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  dunlin root rotate deploy --fleet plant\n  dunlin root rotate release --epoch --fleet plant\n  dunlin root rotate deploy --key ops-2=278117fc…426e --fleet plant"
+)]
 struct Rotate {
     /// release or deploy
     role: RoleArgument,
@@ -264,7 +277,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Renew(common) => change(&common, &[Change::Renew]),
         Verb::Sign(common) => {
             let fleet = common.fleet.open()?;
-            told(&fleet.sign_root_draft()?, common.json)
+            report(&fleet, &fleet.sign_root_draft()?, common.json)
         }
     }
 }
@@ -361,6 +374,9 @@ fn rotate(arguments: Rotate) -> Outcome {
     if let Some((path, secret)) = made.filter(|_| !arguments.common.dry_run) {
         let passphrase = arguments.common.fleet.passphrase.for_new(&path, arguments.no_passphrase)?;
         key::write(&path, &secret, passphrase.as_deref().map(String::as_str))?;
+        if !arguments.common.json {
+            println!("the new key is in {}: back it up", path.display());
+        }
     }
     changed(&fleet, &arguments.common, &changes)
 }
@@ -373,30 +389,80 @@ fn changed(fleet: &Fleet, common: &Common, changes: &[Change]) -> Outcome {
     if common.dry_run {
         return show::json(&fleet.next_root(changes, show::now_unix_s())?);
     }
-    told(&fleet.change_root(changes, common.draft, show::now_unix_s())?, common.json)
+    report(fleet, &fleet.change_root(changes, common.draft, show::now_unix_s())?, common.json)
 }
 
-/// Says what became of a next root.
-pub(crate) fn told(proposal: &Proposal, json: bool) -> Outcome {
+/// Says what became of a next root, and what remains to be done.
+pub(crate) fn report(fleet: &Fleet, proposal: &Proposal, json: bool) -> Outcome {
     let Proposal { root, digest, path, before, own, trusted } = proposal;
+    let steps = match trusted {
+        // With its new root.
+        true => Fleet::open(fleet.folder())?.steps_to_devices()?,
+        false => Vec::new(),
+    };
+    let next = match trusted {
+        true => commands(fleet, &steps)?,
+        false => signing_commands(fleet, path),
+    };
     if json {
         return show::json(&serde_json::json!({
             "version": root.version, "digest": digest, "file": path, "trusted": trusted,
-            "signatures": { "before": before, "own": own },
+            "signatures": { "before": before, "own": own }, "next": next,
         }));
     }
     if *trusted {
         println!("root {} is the fleet's root now: {}", root.version, path.display());
-        println!("  devices get it with the next `dunlin publish` or `dunlin deploy`");
-        return Ok(());
+        println!("Next, so that devices follow it:");
+    } else {
+        println!("root {} waits for signatures: {}", root.version, path.display());
+        println!(
+            "  of the root before: {} of {}; of its own: {} of {}",
+            before.found, before.needed, own.found, own.needed
+        );
+        println!(
+            "Next: the first with keys of this folder; with keys elsewhere the second there, then the third here:"
+        );
     }
-    println!("root {} waits for signatures: {}", root.version, path.display());
-    println!(
-        "  of the root before: {} of {}; of its own: {} of {}",
-        before.found, before.needed, own.found, own.needed
-    );
-    println!("  sign it with `dunlin root sign`, or elsewhere with `dunlin sign` and then `dunlin import`");
+    for command in next {
+        println!("  {command}");
+    }
     Ok(())
+}
+
+/// The commands of some steps, as they are typed where this one was.
+fn commands(fleet: &Fleet, steps: &[Step]) -> Outcome<Vec<String>> {
+    let (place, broker) = (fleet_flag(fleet), access::broker_flag(fleet.folder())?);
+    let mut commands = Vec::new();
+    for step in steps {
+        match step {
+            Step::ResignReleases => commands.push(format!("dunlin release resign{place}")),
+            Step::ReleaseAnew(model) => commands.extend([
+                format!("dunlin release MODULE --name {model} --version VERSION{place}"),
+                format!("dunlin publish {model}@VERSION{place}{broker}"),
+                format!("dunlin deploy {model}@VERSION --to CHANNEL{place}{broker}"),
+            ]),
+            Step::ResignDeployments => commands.push(format!("dunlin deploy resign --all{place}{broker}")),
+            Step::Publish => commands.push(format!("dunlin publish --repair{place}{broker}")),
+        }
+    }
+    Ok(commands)
+}
+
+fn signing_commands(fleet: &Fleet, pending: &Path) -> Vec<String> {
+    let (place, pending) = (fleet_flag(fleet), pending.display());
+    vec![
+        format!("dunlin root sign{place}"),
+        format!("dunlin sign {pending} --key FILE"),
+        format!("dunlin import {pending}{place}"),
+    ]
+}
+
+/// `--fleet DIR`, where the folder is not found without.
+fn fleet_flag(fleet: &Fleet) -> String {
+    match fleet.folder() == Path::new(".") {
+        true => String::new(),
+        false => format!(" --fleet {}", fleet.folder().display()),
+    }
 }
 
 /// The role that a key stands in.

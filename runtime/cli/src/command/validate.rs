@@ -164,17 +164,13 @@ fn print(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Dura
     let work = &summary.work;
     let micros = |time: Duration| show::micros(time.as_secs_f64() * 1e6);
     let limits = model.limits();
-    let way = match (work, model.is_interruptible()) {
-        (Work::Bounded { operators }, false) => {
-            format!("without checks: at most {} operators, proven", show::count(*operators))
-        }
-        (Work::Bounded { operators }, true) => format!(
-            "with checks: {} operators at most need {}, and the deadline is shorter; answers are the same, 6 to 44 % \
-             later than without checks, which a longer deadline allows",
+    let way = match work {
+        Work::Bounded { operators } => format!(
+            "without checks in their loops: at most {} operators, {} on a slow device",
             show::count(*operators),
             micros(work.least_deadline().unwrap_or(Duration::MAX))
         ),
-        (Work::Unbounded { reason }, _) => format!(
+        Work::Unbounded { reason } => format!(
             "with checks: {}. Answers are the same, and the deadline ends a call that takes too long; loops with a \
              constant number of trips need no checks and run 6 to 44 % faster",
             show::plain(reason)

@@ -32,8 +32,11 @@ super::codes! {
         "Another agent uses the same state folder.",
         "Stop the other agent, or give this one a `state_dir` of its own.";
     STATE_LOST = "state-lost", Failed,
-        "Both copies of the device's state are damaged.",
-        "Check the disk and enrol the device anew: without its state it cannot tell old deployments from new ones.";
+        "The device's state is damaged, and no copy of it can be used.",
+        "Check the disk, and enrol the device anew with an empty state folder: without its state it cannot tell old deployments from new ones.";
+    STORE_DAMAGED = "store-damaged", Failed,
+        "A file in the device's state folder was damaged; it was put right, or is fetched again.",
+        "The detail names the file. Check the disk: where one file was damaged, others may follow.";
     STATE_TOO_LARGE = "state-too-large", Failed,
         "The device's state does not fit its slot on disk.",
         "This is a fault in the agent: report it with the log around it.";

@@ -38,8 +38,20 @@ super::codes! {
         "The folder holds a fleet already.",
         "Choose another folder, or use the fleet that is there.";
     FOLDER_MISSING = "fleet-missing", Usage,
-        "The folder is not a fleet's: it has no `fleet.toml`.",
-        "Give the folder that `dunlin init` made with `--fleet DIR`.";
+        "No fleet's folder was found, or the folder that was named has no `fleet.toml`.",
+        "Give the folder that `dunlin init` made with `--fleet DIR` or in DUNLIN_FLEET, or run the command in it.";
+    FOLDER_OWNER = "fleet-owner", Refused,
+        "The folder that was found around the current one belongs to another user, who could have the command run programs and send passwords to a broker of theirs.",
+        "Name the folder by `--fleet DIR` if you trust its owner.";
+    CONNECTION = "connection-invalid", Usage,
+        "`connection.toml` of the fleet's folder is not valid.",
+        "Correct the line that the message names, or write the file anew with `dunlin connection set`.";
+    BROKER_MISSING = "broker-missing", Usage,
+        "No broker is named.",
+        "Give `--broker URL`, set DUNLIN_BROKER, or keep it in the fleet's folder with `dunlin connection set --broker URL`.";
+    PASSWORD = "broker-password", Usage,
+        "The password for the broker cannot be had: its file is empty or cannot be read, or there is a password and no user.",
+        "Write `user@` before the host in the URL, and give the password by `--password-file FILE`, in DUNLIN_BROKER_PASSWORD, or at the terminal.";
     MANIFEST = "fleet-manifest", Failed,
         "`fleet.toml` is not valid, or does not belong to the roots beside it.",
         "Correct the line that the message names.";

@@ -6,7 +6,7 @@ super::codes! {
         "Write it as `mqtts://host:port` for TLS or `mqtt://host:port` without, with `user@` before the host where the broker wants a user.";
     BROKER_URL_PASSWORD = "broker-url-password", Usage,
         "The broker's URL holds a password, which would end up in process lists, logs and shell histories.",
-        "Leave only the user name in the URL and give the password in the place that the configuration has for it.";
+        "Leave only the user name in the URL. Commands take the password from `--password-file FILE`, from DUNLIN_BROKER_PASSWORD or at the terminal, a device from `broker.password_file`.";
     TLS_MATERIAL = "tls-material", Usage,
         "The authorities, the client certificate or its key cannot be used for TLS.",
         "Give PEM files: the certificate of the authority that signed the broker's, and for a client certificate the chain and the key that belongs to it.";

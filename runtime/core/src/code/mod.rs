@@ -17,6 +17,8 @@ pub mod update;
 
 use core::fmt;
 
+use serde::Serialize;
+
 /// How an error ends a command, and so its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -65,6 +67,43 @@ impl fmt::Display for Code {
 pub trait Coded {
     /// The code of this error.
     fn code(&self) -> Code;
+}
+
+/// An error as the programs print it: for people as text, for scripts as JSON.
+///
+/// As JSON it is `{"error": {"code", "message", "remedy", "exit"}}`, with the code, what was expected and found,
+/// what to do, and the exit code.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// The code.
+    pub code: Code,
+    /// What was expected and what was found.
+    pub message: &'a str,
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Outer<'a> {
+            error: Inner<'a>,
+        }
+        #[derive(Serialize)]
+        struct Inner<'a> {
+            code: &'static str,
+            message: &'a str,
+            remedy: &'static str,
+            exit: u8,
+        }
+        let Code { id, class, remedy, .. } = self.code;
+        let error = Inner { code: id, message: self.message, remedy, exit: class.exit_code() };
+        Outer { error }.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}\n  to do: {}", self.code, self.message, self.code.remedy)
+    }
 }
 
 /// Declares the codes of one area: a constant each, and the area's `TABLE`.
@@ -131,6 +170,19 @@ pub fn to_markdown() -> alloc::string::String {
 mod tests {
     use super::*;
     use alloc::collections::BTreeSet;
+
+    #[test]
+    fn reports_are_text_or_json() {
+        let report = Report { code: fleet::NAME, message: "\"A\" is no name" };
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["error"]["code"], "name-invalid");
+        assert_eq!(json["error"]["message"], "\"A\" is no name");
+        assert_eq!(
+            (&json["error"]["remedy"], &json["error"]["exit"]),
+            (&fleet::NAME.remedy.into(), &2.into())
+        );
+        assert!(alloc::format!("{report}").starts_with("error[name-invalid]: \"A\" is no name\n  to do: "));
+    }
 
     #[test]
     fn ids_are_unique_and_well_formed() {

@@ -76,9 +76,12 @@ super::codes! {
     TRIAL_FAILED = "trial-failed", Failed,
         "A release failed too often in its trial; the one before serves again.",
         "Look at the device's health records, and correct the model.";
-    TRIAL_STARTS = "trial-starts", Failed,
-        "Three starts in a release's trial did not survive; the one before serves again.",
-        "Run the release under the limits of the device with `dunlin bench`.";
+    TRIAL_HELD = "trial-held", Failed,
+        "The agent, or the machine, went down again and again in a release's trial; the release is held back, and the one before serves.",
+        "Find out what ended the agent: its log, the service manager, the memory of the machine. The release is tried again after ten minutes in which the agent runs, or at once with a newer deployment.";
+    RELEASE_MISSING = "release-missing", Unreachable,
+        "The broker does not send the document of a release that the device needs; the device goes on asking for it.",
+        "Publish the release again with `dunlin publish`, and check that the device may subscribe to releases.";
     CRASHED = "worker-died", Failed,
         "The worker that ran a model died.",
         "If it happens again, the model exhausts its limits; look at its memory and stack.";
@@ -94,6 +97,9 @@ super::codes! {
     STATE_RECOVERED = "state-recovered", Failed,
         "Both copies of the device's state were damaged: it runs what was proven last, and installs nothing before it knows what is new.",
         "Check the disk, and run `dunlin deploy --echo @DEVICE`: the device then follows deployments again.";
+    ROOT_LOST = "root-damaged", Failed,
+        "The stored copy of the trusted root is damaged: what is installed runs on, and nothing new is followed before the same root has come from the broker again.",
+        "Check the disk, and publish every version of the root with `dunlin publish`; the device follows deployments again by itself.";
     DOCUMENT_LOST = "document-lost", Failed,
         "A stored document that the state names is missing or damaged; it is fetched again.",
         "Check the disk.";
@@ -104,6 +110,6 @@ super::codes! {
         "The stored state was written by a newer version; it is not touched.",
         "Run the newer version again, or enrol the device anew.";
     STATE_MISMATCH = "state-mismatch", Refused,
-        "The stored state, the root and the enrolment do not belong together.",
-        "Enrol the device anew.";
+        "The stored state, the root, the enrolment and the configuration do not belong together.",
+        "Put back the name and the files that the message asks for, or enrol the device anew with an empty state folder.";
 }

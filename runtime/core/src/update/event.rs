@@ -59,6 +59,20 @@ pub enum Event {
         /// What happened, for people.
         detail: String,
     },
+    /// Blobs do not come; the transfer goes on.
+    TransferStalled {
+        /// The release.
+        release: Digest,
+        /// The stable code of the reason.
+        code: String,
+        /// What is missing, for people.
+        detail: String,
+    },
+    /// Blobs come again.
+    TransferResumed {
+        /// The release.
+        release: Digest,
+    },
     /// The release was admitted and compiled, gave its golden answers, and is loaded beside.
     Prepared {
         /// The release.
@@ -84,14 +98,20 @@ pub enum Event {
         /// Inferences that failed by the model's own fault.
         failed: u64,
     },
-    /// The worker that ran the release died; it is no longer loaded.
-    Crashed {
-        /// The release.
-        release: Digest,
+    /// The worker died, and another one took its place. It has everything that the one before had, except
+    /// the suspects.
+    WorkerDied {
+        /// Releases that were in a call, or that could not be loaded again. They are not loaded any more.
+        suspects: Vec<Digest>,
         /// The stable code of the reason.
         code: String,
         /// What happened, for people.
         detail: String,
+    },
+    /// A release turned out not to be loaded. Nothing is held against it.
+    Unloaded {
+        /// The release.
+        release: Digest,
     },
     /// A second passed.
     Ticked,
@@ -141,7 +161,8 @@ pub enum Action {
         /// How long to wait before the first request, in milliseconds.
         delay_ms: u64,
     },
-    /// Stop fetching the document or the blobs of this release.
+    /// Stop fetching the document or the blobs of this release. What `FetchBlobs` before it led to is not
+    /// reported any more.
     CancelFetch {
         /// The release.
         release: Digest,
@@ -170,7 +191,8 @@ pub enum Action {
         /// The model.
         model: ModelName,
     },
-    /// Unload the release, which is loaded beside, or stop preparing it.
+    /// Unload the release, which is loaded beside, or stop preparing it. What `Prepare` before it led to is
+    /// not reported any more.
     Discard {
         /// The release.
         release: Digest,

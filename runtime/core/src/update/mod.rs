@@ -24,21 +24,25 @@
 //! [`acceptance`] holds the pure judgements, `machine` what follows from them.
 
 pub mod acceptance;
+mod attempts;
 mod clock;
 mod cohort;
 mod event;
 mod machine;
 mod refusal;
 mod refusals;
+mod roster;
 mod site;
 mod state;
 
+pub use attempts::{Attempt, Attempts};
 pub use clock::{Clock, Now};
 pub use cohort::{bucket, in_cohort};
 pub use event::{Action, Event, Fault, Occurrence, Subject};
 pub use machine::{Device, Freshness, Identity, RestoreError, Standing, device_blobs, kept_blobs};
 pub use refusal::{NoPrecompiled, Refusal};
 pub use refusals::Refusals;
+pub use roster::Roster;
 pub use site::SitePolicy;
 pub use state::{
     AcceptedSequence, DeviceState, Installed, MAX_AUDIENCES, MAX_BAD, MAX_DEVICE_MODELS,

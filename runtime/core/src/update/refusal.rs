@@ -189,6 +189,17 @@ pub enum Refusal {
          echoes its nonce, or one of a new deploy epoch"
     )]
     Recovered,
+    /// The device does not have the root that it trusts.
+    #[error(
+        "the stored copy of root {trusted} is damaged, and the device has only root {held}: it follows deployments \
+         again when every root up to {trusted} has come"
+    )]
+    RootLost {
+        /// The version that it trusts.
+        trusted: u64,
+        /// The newest version that it can read.
+        held: u64,
+    },
     /// The release could not be prepared.
     #[error("{detail}")]
     Prepare {
@@ -221,6 +232,7 @@ impl Refusal {
             Refusal::RootTooOld { .. }
             | Refusal::DeployEpoch { .. }
             | Refusal::SiteThreshold { .. }
+            | Refusal::RootLost { .. }
             | Refusal::Recovered => true,
             Refusal::NoPrecompiled { why, .. } => match why {
                 NoPrecompiled::Signatures(error) => error.may_heal_with_a_new_root(),
@@ -280,6 +292,7 @@ impl Coded for Refusal {
             Refusal::SiteImport(_) => code::update::SITE_IMPORT,
             Refusal::SitePin { .. } => code::update::SITE_PIN,
             Refusal::NoPrecompiled { .. } => code::module::NO_PRECOMPILED,
+            Refusal::RootLost { .. } => code::update::ROOT_LOST,
             Refusal::Recovered => code::update::STATE_RECOVERED,
             Refusal::Prepare { .. } => code::update::PREPARE_FAILED,
         }

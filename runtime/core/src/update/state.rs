@@ -30,10 +30,10 @@ pub const MAX_BAD: usize = 32;
 /// first, and the device's own never.
 pub const MAX_AUDIENCES: usize = 4;
 
-/// The most starts in a trial that did not survive.
+/// The most starts of the agent in a trial that did not survive; the next one holds the release back.
 pub const MAX_TRIAL_STARTS: u8 = 3;
 
-/// The most reboots of the machine in a trial: one that goes down so often is taken down by the release.
+/// The most reboots of the machine in a trial that did not survive; the next one holds the release back.
 pub const MAX_TRIAL_REBOOTS: u8 = 10;
 
 /// The longest name of a boot of the machine, in bytes: a UUID.
@@ -105,6 +105,10 @@ pub enum Stage {
         #[serde(default, skip_serializing_if = "is_zero")]
         reboots: u8,
     },
+    /// Its trial is suspended: the agent, or the machine, went down too often in it. The agent runs no code
+    /// of a model, so that this is not held against the release. It goes on with a newer deployment, or after
+    /// a while of the agent's running.
+    Held,
 }
 
 fn is_zero(number: &u8) -> bool {
@@ -161,6 +165,11 @@ impl ModelState {
     pub fn in_trial(&self) -> bool {
         self.next.as_ref().is_some_and(|next| matches!(next.stage, Stage::Trial { .. }))
     }
+
+    /// The release whose trial is suspended.
+    pub(super) fn held(&self) -> Option<&Installed> {
+        self.next.as_ref().filter(|next| next.stage == Stage::Held).map(|next| &next.installed)
+    }
 }
 
 /// The durable state of a device.
@@ -169,6 +178,9 @@ impl ModelState {
 pub struct DeviceState {
     /// [`STATE_FORMAT`].
     pub format: u32,
+    /// The device that it is of; `None` in a state of an earlier version, which its next commit names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
     /// How often the agent was started with this state; committed at each start.
     pub boots: u64,
     /// The boot of the machine in which the agent was started last; see [`super::Identity::machine_boot`].
@@ -222,6 +234,7 @@ impl DeviceState {
         models.truncate(MAX_DEVICE_MODELS);
         DeviceState {
             format: STATE_FORMAT,
+            device: Some(enrolment.device.clone()),
             boots: 0,
             machine_boot: None,
             root_version: root.version(),
@@ -248,8 +261,14 @@ impl DeviceState {
     }
 
     /// A state out of the copy of what was proven, under the newest root that is stored. Deployments are not
-    /// recalled: which one was the newest is what was lost.
+    /// recalled: which one was the newest is what was lost. Where that root is older than the copy, the root of
+    /// the copy was lost too, and the state goes on naming it.
     pub fn recovered(proven: DeviceState, root: &TrustedRoot) -> DeviceState {
+        if root.version() < proven.root_version {
+            let forgotten = |accepted: AcceptedSequence| AcceptedSequence { digest: None, ..accepted };
+            let sequences = proven.sequences.into_iter().map(forgotten).collect();
+            return DeviceState { sequences, recovered: true, ..proven };
+        }
         let document = root.root();
         let same_epoch = proven.deploy_epoch == document.deploy_epoch;
         let forgotten = |accepted: AcceptedSequence| AcceptedSequence { digest: None, ..accepted };
@@ -331,6 +350,7 @@ mod tests {
         };
         let state = DeviceState {
             format: u32::MAX,
+            device: Some(long('d').parse().unwrap()),
             boots: u64::MAX,
             machine_boot: Some("x".repeat(MAX_MACHINE_BOOT_BYTES)),
             root_version: u64::MAX,

@@ -103,23 +103,32 @@ pub async fn move_device(
     publish(fleet, link, next, terms).await
 }
 
-/// Marks a device as no longer of the fleet in the device list, publishes the list, and takes the device's
-/// own deployment from the broker. What the device runs goes on: only a root that revokes it makes it refuse
-/// what comes.
+/// Marks a device as no longer of the fleet in the device list, publishes the list, and deletes from the broker what
+/// it retains for the device: its own deployment and its presence. What the device runs goes on: only a root that
+/// revokes it makes it refuse what comes. A device that is marked already is only deleted from the broker, where a
+/// last connection may have left its presence.
 ///
 /// # Errors
-/// The device is not in the list; the folder, a key, or the broker.
+/// The device was never in the list; the folder, a key, or the broker.
 pub async fn decommission(
     fleet: &Fleet,
     link: &Link,
     device: &DeviceId,
     terms: Terms,
 ) -> Result<DeviceList, DeployError> {
-    let list = change_device(fleet, device, terms, |entry| entry.revoked = true)?;
+    let marked = |entry: &DeviceEntry| entry.id == *device && entry.revoked;
+    let list = match fleet.device_list()?.filter(|list| list.devices.iter().any(marked)) {
+        Some(list) => DeviceList::clone(&list),
+        None => change_device(fleet, device, terms, |entry| entry.revoked = true)?,
+    };
     if !terms.dry_run {
         publish_trust(fleet, link).await?;
-        let topic = topic::deployment(fleet.name(), &Audience::Device(device.clone()));
-        link.publish(retained(topic, Bytes::new())).await?;
+        for topic in [
+            topic::deployment(fleet.name(), &Audience::Device(device.clone())),
+            topic::presence(fleet.name(), device),
+        ] {
+            link.publish(retained(topic, Bytes::new())).await?;
+        }
     }
     Ok(list)
 }

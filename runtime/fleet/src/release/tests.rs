@@ -254,7 +254,7 @@ fn with_native_key(here: bool) -> (Plant, Signer) {
 }
 
 fn native() -> Vec<u8> {
-    precompile(adder(), Target::HERE, None).unwrap()
+    precompile(adder(), Target::HERE).unwrap()
 }
 
 fn with_code(version: &str, precompiled: Vec<Vec<u8>>) -> ReleaseRequest {
@@ -299,14 +299,14 @@ fn a_release_with_machine_code_waits_for_whoever_signs_that() {
 }
 
 #[test]
-fn machine_code_of_another_module_or_deadline_is_refused() {
+fn machine_code_of_another_module_is_refused() {
     let plant = Plant::new();
     let (code, message) = refusal(&plant, with_code("1", vec![native()]));
     assert_eq!(code, "role-unused");
     assert!(message.contains("dunlin root add-key precompiled"), "{message}");
     let (plant, _) = with_native_key(true);
     let other = module(&CARD.replace("test 1", "test 2"), ADD_ONE, "");
-    let other = precompile(other, Target::HERE, None).unwrap();
+    let other = precompile(other, Target::HERE).unwrap();
     let made = native();
     let (head, machine_code) = Head::parse(&made).unwrap();
     let stoppable = Head { interruptible: !head.interruptible, ..head }.with_code(machine_code).unwrap();
@@ -321,17 +321,4 @@ fn machine_code_of_another_module_or_deadline_is_refused() {
     }
     let (code, _) = refusal(&plant, with_code("1", vec![native(), native()]));
     assert_eq!(code, "document-rule-broken", "one a target");
-}
-
-#[test]
-fn a_deadline_that_the_proof_does_not_reach_makes_other_code() {
-    let still = module(
-        CARD,
-        &format!("{}(i32.const 0)", "(i32.store (i32.const 0) (i32.load (i32.const 0)))".repeat(2_000)),
-        "",
-    );
-    let head =
-        |deadline_us| Head::parse(&precompile(still.clone(), Target::HERE, deadline_us).unwrap()).unwrap().0;
-    assert!(!head(None).interruptible, "a second is enough for a proof");
-    assert!(head(Some(1)).interruptible);
 }

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use dunlin_core::code::Coded as _;
-use dunlin_sandbox::{CallError, Work};
+use dunlin_sandbox::{Admission, CallError, Limits, Work};
 use proptest::prelude::*;
 
-use crate::guest::{CARD, Guest, bytes_of};
+use crate::guest::{CARD, ENGINE, Guest, bytes_of, terms};
 
 #[test]
 fn a_batch_goes_in_and_its_sums_come_out() {
@@ -110,25 +110,123 @@ fn counting(turns: u32) -> String {
 }
 
 #[test]
-fn work_that_is_proven_to_fit_the_deadline_runs_without_checks() {
-    // Two operators a turn, at 100 operators a microsecond: 1 ms.
+fn bounded_work_runs_without_checks() {
     let guest = |turns: u32, deadline_ms: u64| {
         Guest { infer: counting(turns), ..Guest::default() }
             .compiled_within(Duration::from_millis(deadline_ms))
     };
-    let proven = guest(50_000, 1);
-    assert!(!proven.is_interruptible());
-    proven.instantiate().unwrap().infer(3).unwrap();
-    assert!(guest(50_001, 1).is_interruptible());
-    // Proven to end, but not in time.
-    let longest = guest(u32::MAX, 20);
-    let deadline = Duration::from_millis(20);
-    assert_eq!(longest.instantiate().unwrap().infer(1), Err(CallError::Deadline { deadline }));
+    let bounded = guest(50_000, 1);
+    assert!(!bounded.is_interruptible());
+    bounded.instantiate().unwrap().infer(3).unwrap();
     // Both kinds are at home in one engine, and models without a bound are told why.
-    let Work::Unbounded { reason } = &Guest::default().compiled_within(deadline).facts().work.clone() else {
+    let Work::Unbounded { reason } = &Guest::default().compiled().facts().work.clone() else {
         panic!("the loops of the default guest count up");
     };
     assert!(reason.starts_with("a loop does not count down from a constant in function"), "{reason}");
+}
+
+/// What goes on for longer than its deadline by far, with few of the engine's checks or none.
+fn long_guests() -> Vec<(&'static str, Guest)> {
+    let nested = |inner: &str| {
+        format!(
+            "(local $i i32) (local $j i32)
+             i32.const 1000000000 local.set $j
+             loop
+               i32.const 1000 local.set $i
+               loop {inner} local.get $i i32.const 1 i32.sub local.tee $i br_if 0 end
+               local.get $j i32.const 1 i32.sub local.tee $j br_if 0
+             end
+             i32.const 0"
+        )
+    };
+    // A tower of functions, each of which calls the one below a thousand times in a row.
+    let calls = |callee: usize| format!("call $f{callee} ").repeat(1000);
+    let tower: String = (0..6)
+        .map(|level| match level {
+            0 => "(func $f0 i32.const 64 i32.const 64 i32.load i32.store)".to_string(),
+            level => format!("(func $f{level} {})", calls(level - 1)),
+        })
+        .collect();
+    let skipped = "block local.get $n br_if 0 ".to_string()
+        + &"i32.const 64 i32.const 64 i32.load i32.store ".repeat(2000)
+        + "end ";
+    vec![
+        ("a flat loop", Guest { infer: counting(u32::MAX), ..Guest::default() }),
+        ("nested loops", Guest { infer: nested("nop"), ..Guest::default() }),
+        (
+            "vectors and memory",
+            Guest {
+                infer: nested("i32.const 64 (f32x4.sqrt (v128.load (i32.const 64))) v128.store"),
+                card: CARD.replacen('{', r#"{"simd": "deterministic", "#, 1),
+                ..Guest::default()
+            },
+        ),
+        (
+            "calls without loops",
+            Guest { infer: "call $f5 i32.const 0".into(), extra: tower, ..Guest::default() },
+        ),
+        ("work beside skipped code", Guest { infer: nested(&skipped), ..Guest::default() }),
+        (
+            "fills of all memory in a row",
+            Guest {
+                memory: r#"(memory (export "memory") 4096)"#.into(),
+                infer: "i32.const 0 i32.const 7 i32.const 268435456 memory.fill ".repeat(20_000)
+                    + "i32.const 0",
+                ..Guest::default()
+            },
+        ),
+        (
+            "copies of unknown length in a row",
+            Guest {
+                memory: r#"(memory (export "memory") 4096)"#.into(),
+                infer: "i32.const 1 i32.const 0 (i32.sub (i32.const 268435456) (local.get $n)) memory.copy "
+                    .repeat(20_000)
+                    + "i32.const 0",
+                ..Guest::default()
+            },
+        ),
+        (
+            "segments in a row",
+            Guest {
+                infer: "i32.const 0 i32.const 0 i32.const 60000 memory.init $d ".repeat(100_000)
+                    + "i32.const 0",
+                extra: format!("(data $d \"{}\")", "x".repeat(60_000)),
+                ..Guest::default()
+            },
+        ),
+    ]
+}
+
+/// However its code goes on, a call is stopped at its deadline. How soon is not held to here, because tests share
+/// the machine: it is printed.
+#[test]
+fn long_calls_stop_at_the_deadline() {
+    let deadline = Duration::from_millis(20);
+    for (name, guest) in long_guests() {
+        let limits = Limits { deadline, memory_bytes: 1 << 28, ..terms().limits };
+        let admitted = guest
+            .admitted(&Admission { limits, ..terms() })
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut instance = ENGINE.compile(admitted).unwrap().instantiate().unwrap();
+        let started = Instant::now();
+        assert_eq!(instance.infer(1), Err(CallError::Deadline { deadline }), "{name}");
+        let took = started.elapsed();
+        assert!(took >= deadline, "{name} took {took:?}");
+        eprintln!("{name}: stopped after {took:?}");
+    }
+}
+
+/// The functions that are added to a module are none of its own, and are not named in errors.
+#[test]
+fn trap_in_a_bulk_operation_names_the_guests_function() {
+    let guest = Guest::inferring(
+        "i32.const 0 i32.const 7 (i32.add (local.get $n) (i32.const 0x7000000)) memory.fill i32.const 0",
+    );
+    let error = guest.instance().unwrap().infer(1).unwrap_err().to_string();
+    assert!(
+        error.contains("in function") && error.contains("\"infer\"") && error.contains("out of bounds"),
+        "{error}"
+    );
 }
 
 #[test]

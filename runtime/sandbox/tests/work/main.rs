@@ -54,9 +54,9 @@ fn a_program_without_branches_does_all_that_is_proven() {
     ];
     let callee =
         vec![Instruction::I32Const(9), Instruction::LocalGet(0), Instruction::I32DivU, Instruction::End];
-    // The check also counts its `return`, which then is not reached: 1 of some 650.
+    // What the meter does not know: the moves at the ends of blocks, and the `return` of the check.
     let verdict = oracle::bound_is_kept(&program::model(&[parts.concat(), callee]));
-    assert_eq!(verdict, Verdict::Kept { percent: 99 });
+    assert_eq!(verdict, Verdict::Kept { percent: 98 });
 }
 
 proptest! {

@@ -103,6 +103,7 @@ fn prices() -> OperatorCost {
         Call: 8 * 8 - 1,
         I32DivU: 8 * 8,
         F32Sqrt: 8 * 8,
+        I32Store: 4 * 8,
         MemoryFill: 16 * 8,
         MemoryCopy: 16 * 8,
         ..wasmparser::for_each_operator!(all)

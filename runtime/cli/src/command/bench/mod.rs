@@ -65,7 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(resident) = figures.resident_bytes {
         table.add_row(["resident memory of all this".to_string(), show::bytes(resident)]);
     }
-    let watched = if figures.interruptible { "checks in every loop" } else { "proven, no checks" };
+    let watched =
+        if figures.interruptible { "checks in every loop" } else { "work is bounded, no checks in loops" };
     table.add_row(["deadline", watched]);
     println!("{table}");
     if let Some(profile) = profile {

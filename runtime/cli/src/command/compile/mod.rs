@@ -61,9 +61,6 @@ pub(crate) struct Arguments {
     /// processor of its kind, and for the version of wasmtime that made it.
     #[arg(long, value_name = "TARGET")]
     precompile: Vec<Target>,
-    /// The deadline of the release that machine code is for, in microseconds; a second if nothing is said
-    #[arg(long, value_name = "US", requires = "precompile")]
-    deadline_us: Option<u64>,
     /// Run the module and compare: arrays input/<name>, output/<name> and, if wanted, tolerance/<name>
     ///
     /// Nothing is written where an output differs by more than its tolerance, which is 1e-4 unless the
@@ -107,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let variants = arguments.precompile.iter().map(|target| {
             let path = arguments.output.with_extension(format!("{target}.native"));
             let what = format!("compiling for {target}");
-            let make = || precompile(wasm.clone(), *target, arguments.deadline_us);
+            let make = || precompile(wasm.clone(), *target);
             Ok((path, show::waiting(&what, make)?))
         });
         written = variants.collect::<Outcome<_>>()?;

@@ -4,6 +4,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::Device;
+use super::install::Place;
+use super::live::Load;
 use super::out::Out;
 use crate::digest::Digest;
 use crate::document::{Deployment, Floor, Want};
@@ -163,10 +165,12 @@ impl Device {
         }
         let Some(document) = self.releases.get(&release) else { return };
         let (digest, envelope) = (document.digest(), document.envelope().to_vec());
-        let next = Next {
-            installed: Installed::of(document, self.identity.machine.is_some()),
-            stage: Stage::Fetching,
+        let load = self.live.get(model).and_then(|live| live.load(&release));
+        let stage = match load {
+            None | Some(Load::Fetching | Load::FetchAt(_)) => Stage::Fetching,
+            Some(Load::Preparing | Load::PrepareAt(_) | Load::Ready) => Stage::Preparing,
         };
+        let next = Next { installed: Installed::of(document, self.identity.machine.is_some()), stage };
         let spread_s = self.deployment_of(model).map_or(0, |deployment| deployment.pull_spread_s);
         match self.model_mut(model) {
             Some(state) => state.next = Some(next),
@@ -178,8 +182,34 @@ impl Device {
         }
         out.store(Action::StoreDocument { digest, envelope });
         let spread_ms = u64::from(spread_s).saturating_mul(1000);
-        self.fetch(model, release, if spread_ms == 0 { 0 } else { now.random % spread_ms }, out);
-        self.settle(model, out);
+        match load {
+            None => {
+                self.fetch(model, release, if spread_ms == 0 { 0 } else { now.random % spread_ms }, out);
+                self.settle(model, out);
+            }
+            // The release before is wanted again, and is on the device already.
+            Some(Load::Ready) => self.prepared(model, release, Place::Coming, now, out),
+            Some(Load::Fetching | Load::FetchAt(_) | Load::Preparing | Load::PrepareAt(_)) => {
+                self.settle(model, out);
+            }
+        }
+    }
+
+    /// Documents that have to come before anything goes on: of what is wanted, and of what is installed.
+    pub(super) fn note_missing_documents(&mut self, now: Now) {
+        let followed = [&self.deployments.device, &self.deployments.channel];
+        let entries = followed.into_iter().flatten().flat_map(|deployment| &deployment.models);
+        let wanted = entries.flat_map(|entry| match self.desire(&entry.model, now, &mut Vec::new()) {
+            Desire::Fetch(digests) => digests,
+            Desire::LeaveAlone | Desire::Remove | Desire::Run(..) => Vec::new(),
+        });
+        let installed = self.state.models.iter().flat_map(ModelState::installed).map(|it| it.release);
+        let missing: BTreeSet<Digest> =
+            wanted.chain(installed).filter(|digest| !self.releases.contains_key(digest)).collect();
+        self.missing.retain(|digest, _| missing.contains(digest));
+        for digest in missing {
+            self.missing.entry(digest).or_insert(now.monotonic_ms);
+        }
     }
 
     /// Makes room for a model: entries that hold nothing but an old floor go, when the state is full.

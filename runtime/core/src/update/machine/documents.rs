@@ -13,19 +13,16 @@ use crate::code;
 use crate::digest::Digest;
 use crate::document::{Audience, Deployment, Release, Want};
 use crate::id::ModelName;
-use crate::trust::Verified;
+use crate::trust::{TrustError, TrustedRoot, Verified};
 use crate::update::acceptance::Judgement;
 use crate::update::clock::{Now, raised};
 use crate::update::event::{Action, Occurrence, Subject};
 use crate::update::refusal::{NoPrecompiled, Refusal};
-use crate::update::state::{
-    AcceptedSequence, MAX_MACHINE_BOOT_BYTES, MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage,
-};
+use crate::update::state::{AcceptedSequence, MAX_MACHINE_BOOT_BYTES, Stage};
 
 impl Device {
-    /// A start: counts it, gives up a trial that killed three starts, loads what is installed, and
-    /// subscribes. A start after a reboot of the machine is nobody's fault, up to a number. Nothing here needs
-    /// the network.
+    /// A start: counts it, suspends a trial in which too many of them failed, loads what is installed, and
+    /// subscribes. Nothing here needs the network.
     pub(super) fn started(&mut self, now: Now, out: &mut Out) {
         self.started_ms = now.monotonic_ms;
         self.ask = Ask::content(now);
@@ -35,28 +32,17 @@ impl Device {
         self.state.machine_boot = machine_boot.filter(|name| name.len() <= MAX_MACHINE_BOOT_BYTES);
         out.persist();
         for model in self.model_names() {
-            let Some(state) = self.model_mut(&model) else { continue };
-            if let Some(next) = &mut state.next
-                && let Stage::Trial { starts, reboots } = &mut next.stage
-            {
-                let (count, most, what) = if rebooted {
-                    (reboots, MAX_TRIAL_REBOOTS, "reboots of the machine came in the trial")
-                } else {
-                    (starts, MAX_TRIAL_STARTS, "starts in the trial did not survive")
-                };
-                if *count >= most {
-                    let detail = format!("{count} {what}");
-                    self.roll_back(&model, code::update::TRIAL_STARTS.id, detail, out);
-                } else {
-                    *count += 1;
-                }
-            }
+            self.trial_started(&model, rebooted, now);
             self.load_installed(&model, out);
         }
         for digest in core::mem::take(&mut self.lost) {
             let detail = format!("the document of release {digest} is missing or damaged");
             self.alarm(now, code::update::DOCUMENT_LOST, detail, Subject::Release(digest), out);
             out.act(Action::FetchRelease { digest });
+        }
+        for audience in core::mem::take(&mut self.lost_deployments) {
+            let detail = format!("the deployment for {audience} is missing or damaged");
+            self.alarm(now, code::update::DOCUMENT_LOST, detail, Subject::Deployment(audience), out);
         }
         out.act(Action::WatchRoot { version: self.root.version().saturating_add(1) });
         out.act(Action::WatchDeployments { audiences: self.audiences() });
@@ -83,6 +69,9 @@ impl Device {
         };
         let version = next.version();
         self.ask = Ask::content(now);
+        if self.root_is_lost() {
+            return self.root_came_again(now, next, out);
+        }
         let wanted = self.wanted_releases();
         self.root = next;
         self.state.root_version = version;
@@ -100,6 +89,24 @@ impl Device {
         self.judge_kept_again(now, out);
         self.reconcile_all(now, out);
         self.ask_no_more_for(&wanted, out);
+    }
+
+    /// A root of the chain to the one that the state names, whose stored copy was damaged. The last of them
+    /// must be that very root: two roots of one version mean that the root keys are used in two places.
+    fn root_came_again(&mut self, now: Now, next: TrustedRoot, out: &mut Out) {
+        let (version, expected) = (next.version(), self.state.root_digest);
+        if version == self.state.root_version && next.digest() != expected {
+            let error = TrustError::Digest { expected, actual: next.digest() };
+            return self.refuse(now, Subject::Root, &Refusal::Trust(error), out);
+        }
+        out.store(Action::StoreRoot { version, envelope: next.envelope().to_vec() });
+        self.root = next;
+        out.act(Action::WatchRoot { version: version.saturating_add(1) });
+        out.report(Occurrence::RootAccepted { version });
+        if !self.root_is_lost() {
+            self.judge_kept_again(now, out);
+            self.reconcile_all(now, out);
+        }
     }
 
     /// A new deploy epoch: sequences, floors and `T_low` start anew, in the commit of the root.
@@ -135,6 +142,10 @@ impl Device {
         envelope: &[u8],
         out: &mut Out,
     ) {
+        if self.root_is_lost() {
+            let refusal = Refusal::RootLost { trusted: self.state.root_version, held: self.root.version() };
+            return self.refuse_deployment(now, audience, envelope, &refusal, out);
+        }
         match self.ground(now).judge_deployment(audience, envelope) {
             Ok(Judgement::Newer(deployment)) => self.follow(now, deployment, out),
             Ok(Judgement::Known(deployment)) => self.know_again(now, deployment, out),
@@ -197,6 +208,7 @@ impl Device {
         let accepted = AcceptedSequence { audience: audience.clone(), sequence, digest: Some(digest) };
         self.state.accept(&self.identity.device, accepted);
         let channel = deployment.channel.clone();
+        let named: Vec<ModelName> = deployment.models.iter().map(|entry| entry.model.clone()).collect();
         match audience {
             Audience::Channel(_) => {
                 self.deployments.channel = Some(deployment);
@@ -223,6 +235,9 @@ impl Device {
         out.report(Occurrence::DeploymentAccepted { audience, sequence, digest });
         out.persist_and_clean_up();
         self.reconcile_all(now, out);
+        for model in named {
+            self.resume_held(&model, out);
+        }
         self.ask_no_more_for(&wanted, out);
     }
 
@@ -346,11 +361,13 @@ impl Device {
         let Some(state) = self.state.model(model) else { return };
         let mut loads: Vec<(Digest, Load)> = Vec::new();
         if let Some(next) = &state.next {
-            let load = match next.stage {
-                Stage::Fetching => Load::Fetching,
-                Stage::Preparing | Stage::Trial { .. } => Load::Preparing,
-            };
-            loads.push((next.installed.release, load));
+            match next.stage {
+                Stage::Fetching => loads.push((next.installed.release, Load::Fetching)),
+                Stage::Preparing | Stage::Trial { .. } => {
+                    loads.push((next.installed.release, Load::Preparing));
+                }
+                Stage::Held => {}
+            }
         }
         if let Some(fallback) = state.fallback() {
             loads.insert(0, (fallback.release, Load::Preparing));

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::Device;
-use super::live::{Load, device_blobs};
+use super::live::{Load, Trouble, device_blobs};
 use super::out::Out;
 use crate::code;
 use crate::digest::Digest;
@@ -17,18 +17,17 @@ use crate::update::event::{Action, Fault, Occurrence, Subject};
 use crate::update::refusal::Refusal;
 use crate::update::state::{ModelState, Stage};
 
-/// Deaths of an active release's worker in one boot before the device goes back to the one before.
-const MAX_CRASHES: u32 = 3;
-
 /// What happened to one release.
 #[derive(Debug)]
 pub(super) enum ReleaseEvent {
     BlobsArrived,
     TransferFailed { code: String, detail: String },
+    TransferStalled { code: String, detail: String },
+    TransferResumed,
     Prepared,
     PrepareFailed { fault: Fault, code: String, detail: String },
     Observed { served: u64, failed: u64 },
-    Crashed { code: String, detail: String },
+    Unloaded,
 }
 
 impl ReleaseEvent {
@@ -36,10 +35,12 @@ impl ReleaseEvent {
         match self {
             ReleaseEvent::BlobsArrived => "BlobsArrived",
             ReleaseEvent::TransferFailed { .. } => "TransferFailed",
+            ReleaseEvent::TransferStalled { .. } => "TransferStalled",
+            ReleaseEvent::TransferResumed => "TransferResumed",
             ReleaseEvent::Prepared => "Prepared",
             ReleaseEvent::PrepareFailed { .. } => "PrepareFailed",
             ReleaseEvent::Observed { .. } => "Observed",
-            ReleaseEvent::Crashed { .. } => "Crashed",
+            ReleaseEvent::Unloaded => "Unloaded",
         }
     }
 }
@@ -47,7 +48,7 @@ impl ReleaseEvent {
 /// The place that a release has in its model's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// On its way, not serving yet.
+    /// On its way, not serving: fetched, prepared, or held back.
     Coming,
     Trial,
     Active,
@@ -61,13 +62,13 @@ impl Device {
         self.state.models.iter().find(names).map(|state| state.model.clone())
     }
 
-    fn place(&self, model: &ModelName, release: Digest) -> Option<Place> {
+    pub(super) fn place(&self, model: &ModelName, release: Digest) -> Option<Place> {
         let state = self.state.model(model)?;
         if let Some(next) = &state.next
             && next.installed.release == release
         {
             return Some(match next.stage {
-                Stage::Fetching | Stage::Preparing => Place::Coming,
+                Stage::Fetching | Stage::Preparing | Stage::Held => Place::Coming,
                 Stage::Trial { .. } => Place::Trial,
             });
         }
@@ -95,15 +96,25 @@ impl Device {
             return match event {
                 E::Prepared => out.act(Action::Discard { release }),
                 E::BlobsArrived | E::TransferFailed { .. } | E::PrepareFailed { .. } => {}
-                E::Observed { .. } | E::Crashed { .. } => {}
+                E::TransferStalled { .. } | E::TransferResumed => {}
+                E::Observed { .. } | E::Unloaded => {}
             };
         };
         let load = self.live.get(&model).and_then(|live| live.load(&release));
         match (load, event) {
             (Some(Load::Fetching), E::BlobsArrived) => self.blobs_arrived(&model, release, place, out),
             (Some(Load::Fetching), E::TransferFailed { code, detail }) => {
-                self.refuse(now, Subject::Release(release), &Refusal::Prepare { code, detail }, out);
-                self.wait(&model, release, now, Load::FetchAt);
+                let refusal = Refusal::Prepare { code: code.clone(), detail: detail.clone() };
+                self.refuse(now, Subject::Release(release), &refusal, out);
+                self.wait(&model, release, now, Load::FetchAt, trouble(&code, detail));
+            }
+            (Some(Load::Fetching), E::TransferStalled { code, detail }) => {
+                self.set_trouble(&model, &release, Some(trouble(&code, detail)));
+                self.tell_standing(now, out);
+            }
+            (Some(Load::Fetching), E::TransferResumed) => {
+                self.set_trouble(&model, &release, None);
+                self.tell_standing(now, out);
             }
             (Some(Load::Preparing), E::Prepared) => self.prepared(&model, release, place, now, out),
             (Some(Load::Preparing), E::PrepareFailed { fault, code, detail }) => {
@@ -112,30 +123,45 @@ impl Device {
             (Some(Load::Ready), E::Observed { served, failed }) => {
                 self.observed(&model, place, now, served, failed, out);
             }
-            (Some(Load::Ready | Load::Preparing), E::Crashed { code, detail }) => {
-                self.crashed(&model, release, place, now, (code, detail), out);
+            (Some(Load::Ready | Load::Preparing), E::Unloaded) => {
+                self.unloaded(&model, release, out);
+                self.load_again(&model, release, place, out);
+                self.settle(&model, out);
             }
             // Observations of before a crash or a switch are late, not wrong.
             (
                 None | Some(Load::Fetching | Load::Preparing | Load::FetchAt(_) | Load::PrepareAt(_)),
                 E::Observed { .. },
             ) => {}
+            // A switch may be older than what unloaded the release.
+            (None | Some(Load::Fetching | Load::FetchAt(_) | Load::PrepareAt(_)), E::Unloaded) => {}
             // Unloaded on purpose in the meantime.
             (None, E::Prepared) => out.act(Action::Discard { release }),
             (
                 None,
-                E::BlobsArrived | E::TransferFailed { .. } | E::PrepareFailed { .. } | E::Crashed { .. },
+                E::BlobsArrived
+                | E::TransferFailed { .. }
+                | E::TransferStalled { .. }
+                | E::TransferResumed
+                | E::PrepareFailed { .. },
             ) => {}
-            (Some(Load::Fetching), event @ (E::Prepared | E::PrepareFailed { .. } | E::Crashed { .. }))
-            | (Some(Load::Preparing | Load::Ready), event @ (E::BlobsArrived | E::TransferFailed { .. }))
+            (Some(Load::Fetching), event @ (E::Prepared | E::PrepareFailed { .. }))
+            | (
+                Some(Load::Preparing | Load::Ready),
+                event @ (E::BlobsArrived
+                | E::TransferFailed { .. }
+                | E::TransferStalled { .. }
+                | E::TransferResumed),
+            )
             | (Some(Load::Ready), event @ (E::Prepared | E::PrepareFailed { .. }))
             | (
                 Some(Load::FetchAt(_) | Load::PrepareAt(_)),
                 event @ (E::BlobsArrived
                 | E::TransferFailed { .. }
+                | E::TransferStalled { .. }
+                | E::TransferResumed
                 | E::Prepared
-                | E::PrepareFailed { .. }
-                | E::Crashed { .. }),
+                | E::PrepareFailed { .. }),
             ) => {
                 let detail = format!("{} while {load:?}", event.name());
                 self.alarm(now, code::update::ILLEGAL_EVENT, detail, Subject::Release(release), out);
@@ -147,10 +173,18 @@ impl Device {
         if place == Place::Coming {
             self.set_stage(model, Stage::Preparing, out);
         }
+        self.set_trouble(model, &release, None);
         self.prepare(model, release, out);
     }
 
-    fn prepared(&mut self, model: &ModelName, release: Digest, place: Place, now: Now, out: &mut Out) {
+    pub(super) fn prepared(
+        &mut self,
+        model: &ModelName,
+        release: Digest,
+        place: Place,
+        now: Now,
+        out: &mut Out,
+    ) {
         self.live.entry(model.clone()).or_default().set(release, Load::Ready);
         match place {
             Place::Coming => {
@@ -211,8 +245,9 @@ impl Device {
                 self.drop_release(model, release, &code, out);
             }
             (Fault::Device, Place::Coming | Place::Trial | Place::Active | Place::Previous) => {
-                self.refuse(now, Subject::Release(release), &Refusal::Prepare { code, detail }, out);
-                self.wait(model, release, now, Load::PrepareAt);
+                let refusal = Refusal::Prepare { code: code.clone(), detail: detail.clone() };
+                self.refuse(now, Subject::Release(release), &refusal, out);
+                self.wait(model, release, now, Load::PrepareAt, trouble(&code, detail));
                 self.load_previous_if_needed(model, out);
                 self.reconcile(model, now, out);
             }
@@ -223,76 +258,6 @@ impl Device {
                 }
                 self.fetch(model, release, 0, out);
                 self.load_previous_if_needed(model, out);
-            }
-        }
-    }
-
-    /// The active release cannot run: the one before takes its place, or it is tried again later.
-    fn active_failed(
-        &mut self,
-        model: &ModelName,
-        release: Digest,
-        now: Now,
-        (code, detail): (String, String),
-        out: &mut Out,
-    ) {
-        let has_previous = self.state.model(model).is_some_and(|state| state.previous.is_some());
-        if !has_previous {
-            self.refuse(now, Subject::Release(release), &Refusal::Prepare { code, detail }, out);
-            self.wait(model, release, now, Load::PrepareAt);
-            return self.settle(model, out);
-        }
-        self.state.blame(release);
-        let Some(state) = self.model_mut(model) else { return };
-        state.active = state.previous.take();
-        let to = state.active.as_ref().map(|active| active.release);
-        out.report(Occurrence::RolledBack { model: model.clone(), from: release, to, code, detail });
-        out.persist_and_clean_up();
-        self.unload(model, release, out);
-        if let Some(to) = to
-            && self.live.get(model).is_none_or(|live| live.load(&to).is_none())
-        {
-            self.prepare(model, to, out);
-        }
-        self.settle(model, out);
-    }
-
-    fn crashed(
-        &mut self,
-        model: &ModelName,
-        release: Digest,
-        place: Place,
-        now: Now,
-        (code, detail): (String, String),
-        out: &mut Out,
-    ) {
-        let live = self.live.entry(model.clone()).or_default();
-        live.progress.remove(&release);
-        if live.running == Some(release) {
-            live.running = None;
-        }
-        let what = Subject::Release(release);
-        match place {
-            Place::Coming | Place::Trial => {
-                self.roll_back(model, &code, detail, out);
-                self.settle(model, out);
-                self.reconcile(model, now, out);
-            }
-            Place::Active => {
-                live.crashes = live.crashes.saturating_add(1);
-                let too_often = live.crashes >= MAX_CRASHES;
-                self.alarm(now, code::update::CRASHED, format!("{code}: {detail}"), what, out);
-                if too_often {
-                    self.live.entry(model.clone()).or_default().set(release, Load::Preparing);
-                    self.active_failed(model, release, now, (code, detail), out);
-                } else {
-                    self.prepare(model, release, out);
-                    self.settle(model, out);
-                }
-            }
-            Place::Previous => {
-                self.alarm(now, code::update::CRASHED, format!("{code}: {detail}"), what, out);
-                self.settle(model, out);
             }
         }
     }
@@ -316,13 +281,15 @@ impl Device {
                     Load::Ready | Load::FetchAt(_) | Load::PrepareAt(_) => {}
                 }
             }
+            self.end_hold(&model, now, out);
             self.judge_trial(&model, now, out);
         }
+        self.note_missing_documents(now);
         self.tell_standing(now, out);
         self.ask_again(now, out);
     }
 
-    fn set_stage(&mut self, model: &ModelName, stage: Stage, out: &mut Out) {
+    pub(super) fn set_stage(&mut self, model: &ModelName, stage: Stage, out: &mut Out) {
         if let Some(next) = self.model_mut(model).and_then(|state| state.next.as_mut()) {
             next.stage = stage;
             out.persist();
@@ -346,14 +313,28 @@ impl Device {
         out.act(Action::Prepare { release });
     }
 
-    fn wait(&mut self, model: &ModelName, release: Digest, now: Now, load: fn(u64) -> Load) {
+    pub(super) fn wait(
+        &mut self,
+        model: &ModelName,
+        release: Digest,
+        now: Now,
+        load: fn(u64) -> Load,
+        trouble: Trouble,
+    ) {
         let live = self.live.entry(model.clone()).or_default();
         let wait_ms = live.back_off_ms(release, now.random);
         live.set(release, load(now.monotonic_ms.saturating_add(wait_ms)));
+        live.set_trouble(&release, Some(trouble));
+    }
+
+    fn set_trouble(&mut self, model: &ModelName, release: &Digest, trouble: Option<Trouble>) {
+        if let Some(live) = self.live.get_mut(model) {
+            live.set_trouble(release, trouble);
+        }
     }
 
     /// While what should serve cannot, the proven release before serves.
-    fn load_previous_if_needed(&mut self, model: &ModelName, out: &mut Out) {
+    pub(super) fn load_previous_if_needed(&mut self, model: &ModelName, out: &mut Out) {
         let Some(state) = self.state.model(model) else { return };
         let Some(previous) = state.previous.as_ref().map(|previous| previous.release) else { return };
         let Some(live) = self.live.get(model) else { return };
@@ -361,4 +342,9 @@ impl Device {
             self.prepare(model, previous, out);
         }
     }
+}
+
+/// The alarm of a release that cannot go on for this reason.
+pub(super) fn trouble(code: &str, detail: String) -> Trouble {
+    Trouble { code: code::find(code).unwrap_or(code::update::PREPARE_FAILED), detail }
 }

@@ -1,7 +1,10 @@
 //! What a device knows of a model in this boot only: what is loaded, fetched or waiting.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 
+use super::deaths::MAX_CRASHES;
+use crate::code::Code;
 use crate::digest::Digest;
 use crate::document::{AttachmentKind, Blob, Release};
 
@@ -21,11 +24,20 @@ pub(super) enum Load {
 }
 
 /// A release of the state, in this boot. A release without an entry is idle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     pub(super) load: Load,
     /// Failed attempts in a row.
     pub(super) attempts: u32,
+    /// What keeps it from going on; an alarm for as long as it lasts.
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// What keeps a release from going on.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) code: Code,
+    pub(super) detail: String,
 }
 
 /// A trial, as far as this boot has seen it.
@@ -45,6 +57,8 @@ pub(super) struct Live {
     pub(super) trial: Option<TrialRun>,
     /// Deaths of the active release's worker, in this boot.
     pub(super) crashes: u32,
+    /// Until when the release on its way is held back, in monotonic milliseconds.
+    pub(super) held_until_ms: u64,
 }
 
 impl Live {
@@ -56,19 +70,31 @@ impl Live {
         self.load(release) == Some(Load::Ready)
     }
 
-    /// Moves a release on; its failed attempts stay counted until it is ready.
+    /// Moves a release on; its failed attempts stay counted, and its trouble stands, until it is ready.
     pub(super) fn set(&mut self, release: Digest, load: Load) {
-        let progress = self.progress.entry(release).or_insert(Progress { load, attempts: 0 });
+        let progress = self.progress.entry(release).or_insert(Progress { load, attempts: 0, trouble: None });
         progress.load = load;
         if load == Load::Ready {
-            progress.attempts = 0;
+            (progress.attempts, progress.trouble) = (0, None);
         }
     }
 
-    /// How long to wait before the next attempt: 5 s doubled with each failure up to an hour, of
+    pub(super) fn set_trouble(&mut self, release: &Digest, trouble: Option<Trouble>) {
+        if let Some(progress) = self.progress.get_mut(release) {
+            progress.trouble = trouble;
+        }
+    }
+
+    /// How long to wait before the next attempt, the more of them failed, or the more workers died of the
+    /// active release: 5 s doubled with each failure up to an hour, of
     /// which a random half, so that a fleet does not come back as one.
     pub(super) fn back_off_ms(&mut self, release: Digest, random: u64) -> u64 {
-        let Some(progress) = self.progress.get_mut(&release) else { return 0 };
+        let fresh = Progress {
+            load: Load::Preparing,
+            attempts: self.crashes.saturating_sub(MAX_CRASHES),
+            trouble: None,
+        };
+        let progress = self.progress.entry(release).or_insert(fresh);
         progress.attempts = progress.attempts.saturating_add(1);
         let full = 5_000u64.saturating_mul(1 << progress.attempts.min(16).saturating_sub(1)).min(3_600_000);
         full / 2 + random % (full / 2)

@@ -3,13 +3,14 @@
 //! This file has the machine's parts and its entry; `documents` takes roots, deployments and release
 //! documents, and `ask` asks for them again; `standing` says what a person should look at while it lasts;
 //! `desire` says what the accepted deployments want of a model; `install` is the table of (load, event) for
-//! releases; `trial` judges probation; `settle` chooses which loaded release serves.
+//! releases; `deaths` says what follows from a worker's death; `trial` judges probation; `settle` chooses which loaded release serves.
 //!
 //! Invariants, each held by a property test: no release that is installed has a counter below its
 //! floor or the root's minimum, none is revoked; sequences of an audience never fall within a deploy
 //! epoch; in every step the stores come first, then `Persist`, then everything else.
 
 mod ask;
+mod deaths;
 mod desire;
 mod documents;
 mod install;
@@ -132,6 +133,10 @@ pub struct Device {
     ask: ask::Ask,
     /// Named by the state, but absent or damaged in the store.
     lost: Vec<Digest>,
+    /// Documents that have to come before anything goes on, and since when, in monotonic milliseconds.
+    missing: BTreeMap<Digest, u64>,
+    /// The deployments among them.
+    lost_deployments: Vec<Audience>,
 }
 
 /// A stored state that cannot be continued from.
@@ -153,6 +158,17 @@ pub enum RestoreError {
         /// The version of the root that came with it.
         found: u64,
     },
+    /// The state is of another device.
+    #[error(
+        "the state is of device {found}, the configuration names {wanted}: set `device` to {found} again, or give \
+         {wanted} a folder of its own with `dunlin enroll`"
+    )]
+    Device {
+        /// The device of the configuration.
+        wanted: DeviceId,
+        /// The state's.
+        found: DeviceId,
+    },
     /// The root rules another fleet.
     #[error("the root is of fleet {found}, the device of fleet {wanted}")]
     Fleet {
@@ -167,7 +183,9 @@ impl Coded for RestoreError {
     fn code(&self) -> Code {
         match self {
             RestoreError::Format { .. } => code::update::STATE_FORMAT,
-            RestoreError::Root { .. } | RestoreError::Fleet { .. } => code::update::STATE_MISMATCH,
+            RestoreError::Root { .. } | RestoreError::Fleet { .. } | RestoreError::Device { .. } => {
+                code::update::STATE_MISMATCH
+            }
         }
     }
 }
@@ -175,26 +193,33 @@ impl Coded for RestoreError {
 impl Device {
     /// A device with its committed state, the root that the state names, and the stored documents
     /// ([`DeviceState::documents`]), each under the digest it is stored by. Documents that are absent
-    /// or damaged are fetched again.
+    /// or damaged are fetched again. Where the root is, an older one of its chain takes its place: what is
+    /// installed runs, and no deployment is followed before the chain has led to the root of the state again.
     ///
     /// # Errors
     /// State, root and identity do not belong together.
     pub fn restore(
         identity: Identity,
-        state: DeviceState,
+        mut state: DeviceState,
         root: TrustedRoot,
         documents: impl IntoIterator<Item = (Digest, Vec<u8>)>,
     ) -> Result<Device, RestoreError> {
         if state.format != STATE_FORMAT {
             return Err(RestoreError::Format { found: state.format });
         }
-        if (state.root_version, state.root_digest) != (root.version(), root.digest()) {
+        let same = (state.root_version, state.root_digest) == (root.version(), root.digest());
+        if !same && root.version() >= state.root_version {
             let (wanted, digest) = (state.root_version, state.root_digest);
             return Err(RestoreError::Root { wanted, digest, found: root.version() });
         }
         if identity.fleet != *root.fleet() {
             let (wanted, found) = (identity.fleet, root.fleet().clone());
             return Err(RestoreError::Fleet { wanted, found });
+        }
+        let device = state.device.get_or_insert_with(|| identity.device.clone());
+        if *device != identity.device {
+            let (wanted, found) = (identity.device, device.clone());
+            return Err(RestoreError::Device { wanted, found });
         }
         let mut device = Device {
             identity,
@@ -210,19 +235,32 @@ impl Device {
             standing_told: Vec::new(),
             ask: ask::Ask::default(),
             lost: Vec::new(),
+            missing: BTreeMap::new(),
+            lost_deployments: Vec::new(),
         };
         device.recall(&documents.into_iter().collect());
         Ok(device)
     }
 
     fn recall(&mut self, documents: &BTreeMap<Digest, Vec<u8>>) {
-        let deployment = |audience: &Audience| {
-            let digest = self.state.accepted(audience)?.digest?;
-            Verified::<Deployment>::recalled(documents.get(&digest)?, digest).ok()
+        let mut lost = Vec::new();
+        let mut deployment = |audience: Audience| {
+            let digest = self.state.accepted(&audience)?.digest?;
+            let stored = documents.get(&digest);
+            let recalled =
+                stored.and_then(|envelope| Verified::<Deployment>::recalled(envelope, digest).ok());
+            if recalled.is_none() {
+                lost.push(audience);
+            }
+            recalled
         };
-        let channel = deployment(&Audience::Channel(self.state.channel.clone()));
-        let device = deployment(&Audience::Device(self.identity.device.clone()));
-        self.deployments = Deployments { channel, device };
+        let channel = deployment(Audience::Channel(self.state.channel.clone()));
+        let device = deployment(Audience::Device(self.identity.device.clone()));
+        // What a deployment wants is judged by the root under which it was accepted, and by no older one.
+        if !self.root_is_lost() {
+            self.deployments = Deployments { channel, device };
+        }
+        self.lost_deployments = lost;
         for installed in self.state.models.iter().flat_map(ModelState::installed) {
             let digest = installed.release;
             let stored =
@@ -260,6 +298,17 @@ impl Device {
                     &mut out,
                 );
             }
+            Event::TransferStalled { release, code, detail } => {
+                self.release_event(
+                    now,
+                    release,
+                    install::ReleaseEvent::TransferStalled { code, detail },
+                    &mut out,
+                );
+            }
+            Event::TransferResumed { release } => {
+                self.release_event(now, release, install::ReleaseEvent::TransferResumed, &mut out);
+            }
             Event::Prepared { release } => {
                 self.release_event(now, release, install::ReleaseEvent::Prepared, &mut out);
             }
@@ -275,8 +324,11 @@ impl Device {
                     &mut out,
                 );
             }
-            Event::Crashed { release, code, detail } => {
-                self.release_event(now, release, install::ReleaseEvent::Crashed { code, detail }, &mut out);
+            Event::WorkerDied { suspects, code, detail } => {
+                self.worker_died(now, suspects, (code, detail), &mut out);
+            }
+            Event::Unloaded { release } => {
+                self.release_event(now, release, install::ReleaseEvent::Unloaded, &mut out);
             }
             Event::Ticked => self.ticked(now, &mut out),
         }
@@ -320,6 +372,11 @@ impl Device {
         &self.root
     }
 
+    /// Whether the trusted root is damaged in the store, and an older one of its chain in its place.
+    pub fn root_is_lost(&self) -> bool {
+        self.root.version() < self.state.root_version
+    }
+
     /// A release's document, if the device has it.
     pub fn release(&self, digest: &Digest) -> Option<&Verified<Release>> {
         self.releases.get(digest)
@@ -341,6 +398,12 @@ impl Device {
     /// The release that requests to a model go to, in this boot.
     pub fn serving(&self, model: &ModelName) -> Option<Digest> {
         self.live.get(model)?.running
+    }
+
+    /// The releases of a model that are loaded, in this boot.
+    pub fn loaded(&self, model: &ModelName) -> impl Iterator<Item = Digest> + '_ {
+        let progress = self.live.get(model).into_iter().flat_map(|live| live.progress.iter());
+        progress.filter(|(_, progress)| progress.load == live::Load::Ready).map(|(release, _)| *release)
     }
 
     /// How often to report health, in seconds: the device's own deployment first, then the channel's;

@@ -23,7 +23,7 @@ impl Device {
         let state = self.state.model(model);
         let trial = state.and_then(|state| state.next.as_ref()).filter(|next| match next.stage {
             Stage::Trial { .. } => true,
-            Stage::Fetching | Stage::Preparing => false,
+            Stage::Fetching | Stage::Preparing | Stage::Held => false,
         });
         let active = state.and_then(|state| state.active.as_ref());
         let previous = state.and_then(|state| state.previous.as_ref());
@@ -51,7 +51,8 @@ impl Device {
         let way_back = trial.and(fallback);
         if let Some(live) = self.live.get_mut(model) {
             live.running = to;
-            if let Some(from) = from.filter(|from| Some(*from) != to) {
+            // The switch unloads it; what is fetched or prepared again goes on.
+            if let Some(from) = from.filter(|from| Some(*from) != to && live.is_ready(from)) {
                 live.progress.remove(&from);
             }
         }

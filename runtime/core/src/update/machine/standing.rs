@@ -1,5 +1,5 @@
 //! What a person should look at for as long as it lasts: documents past their end, freshness that nobody
-//! proves, a device that was revoked.
+//! proves, a device that was revoked, a release that cannot go on.
 //!
 //! None of it stops what runs. It is told as an alarm when it begins and every day while it lasts; health
 //! records and the local API show what stands.
@@ -9,12 +9,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Device;
+use super::live::Trouble;
 use super::out::Out;
 use crate::code::{self, Code};
 use crate::document::Deployment;
 use crate::trust::Verified;
 use crate::update::clock::{DAY_MS, Now};
 use crate::update::event::{Occurrence, Subject};
+
+/// How long a document may take to come before it is an alarm, in milliseconds.
+const MISSING_MS: u64 = 60_000;
 
 /// Something that lasts and that a person should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,13 @@ impl Device {
         let now_unix_s = self.ground(now).now_unix_s;
         let mut standing = Vec::new();
         let root = self.root.root();
-        if now_unix_s > root.not_after_unix_s {
+        if self.root_is_lost() {
+            let (trusted, held) = (self.state.root_version, root.version);
+            let detail = format!(
+                "the stored copy of root {trusted} is damaged; root {held} waits for every one up to it from the broker"
+            );
+            standing.push(Standing { code: code::update::ROOT_LOST, detail, what: Subject::Root });
+        } else if now_unix_s > root.not_after_unix_s {
             let detail = format!("root {} ended at {}", root.version, root.not_after_unix_s);
             standing.push(Standing { code: code::update::ROOT_EXPIRED, detail, what: Subject::Root });
         }
@@ -74,6 +84,7 @@ impl Device {
             let detail = String::from("the newest state was lost; what was proven before it is served");
             standing.push(Standing { code: code::update::STATE_RECOVERED, detail, what: Subject::Device });
         }
+        self.waits(now, &mut standing);
         for deployment in self.followed().filter(|deployment| now_unix_s > deployment.not_after_unix_s) {
             let (sequence, end) = (deployment.sequence, deployment.not_after_unix_s);
             let detail = format!("sequence {sequence} ended at {end}, and none has taken its place");
@@ -92,6 +103,31 @@ impl Device {
             }
         }
         standing
+    }
+
+    /// What keeps releases from going on.
+    fn waits(&self, now: Now, standing: &mut Vec<Standing>) {
+        for (release, since_ms) in &self.missing {
+            if now.monotonic_ms.saturating_sub(*since_ms) >= MISSING_MS {
+                let detail = format!("the document of release {} does not come", release.short());
+                let what = Subject::Release(*release);
+                standing.push(Standing { code: code::update::RELEASE_MISSING, detail, what });
+            }
+        }
+        for held in self.state.models.iter().filter_map(|state| state.held()) {
+            let detail = format!(
+                "version {} is held back: the agent or the machine went down again and again in its trial",
+                held.version
+            );
+            let what = Subject::Release(held.release);
+            standing.push(Standing { code: code::update::TRIAL_HELD, detail, what });
+        }
+        for (release, progress) in self.live.values().flat_map(|live| &live.progress) {
+            if let Some(Trouble { code, detail }) = &progress.trouble {
+                let what = Subject::Release(*release);
+                standing.push(Standing { code: *code, detail: detail.clone(), what });
+            }
+        }
     }
 
     /// Tells what stands: when it begins, and once a day while it lasts.

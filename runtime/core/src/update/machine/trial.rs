@@ -11,10 +11,13 @@ use crate::code;
 use crate::id::ModelName;
 use crate::update::clock::Now;
 use crate::update::event::Occurrence;
-use crate::update::state::Stage;
+use crate::update::state::{MAX_TRIAL_REBOOTS, MAX_TRIAL_STARTS, Stage};
 
 /// A trial's start counts as survived after this long.
 const SURVIVED_MS: u64 = 60_000;
+
+/// How long the agent has to run before a release that is held back is tried again, in milliseconds.
+const HELD_MS: u64 = 600_000;
 
 impl Device {
     pub(super) fn begin_trial(&mut self, model: &ModelName, now: Now) {
@@ -81,6 +84,43 @@ impl Device {
         {
             (*starts, *reboots) = (0, 0);
             out.persist();
+        }
+    }
+
+    /// A start within a trial: counts it, apart for one after a reboot of the machine. Too many of them hold
+    /// the release back, without blame.
+    pub(super) fn trial_started(&mut self, model: &ModelName, rebooted: bool, now: Now) {
+        let Some(next) = self.model_mut(model).and_then(|state| state.next.as_mut()) else { return };
+        if let Stage::Trial { starts, reboots } = &mut next.stage {
+            let (count, most) =
+                if rebooted { (reboots, MAX_TRIAL_REBOOTS) } else { (starts, MAX_TRIAL_STARTS) };
+            if *count < most {
+                *count += 1;
+            } else {
+                next.stage = Stage::Held;
+            }
+        }
+        if next.stage == Stage::Held {
+            let held_until_ms = now.monotonic_ms.saturating_add(HELD_MS);
+            self.live.entry(model.clone()).or_default().held_until_ms = held_until_ms;
+        }
+    }
+
+    /// Tries a release again that was held back, once the agent has run for a while.
+    pub(super) fn end_hold(&mut self, model: &ModelName, now: Now, out: &mut Out) {
+        let held_until_ms = self.live.get(model).map_or(0, |live| live.held_until_ms);
+        if now.monotonic_ms >= held_until_ms {
+            self.resume_held(model, out);
+        }
+    }
+
+    /// Tries a release again that was held back, if one is.
+    pub(super) fn resume_held(&mut self, model: &ModelName, out: &mut Out) {
+        let held = self.state.model(model).and_then(|state| state.held());
+        let Some(release) = held.map(|held| held.release) else { return };
+        self.set_stage(model, Stage::Preparing, out);
+        if self.live.get(model).is_none_or(|live| live.load(&release).is_none()) {
+            self.prepare(model, release, out);
         }
     }
 

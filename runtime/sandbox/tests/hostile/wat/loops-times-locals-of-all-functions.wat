@@ -1,5 +1,5 @@
 ;; expect: module-too-large
-;; says: 4500000 blocks times locals of all functions
+;; says: blocks times locals and operands of all functions
 ;; Five functions, each of which keeps within the bound of one.
 (func (param i32)
 ;; times 999: (local i32)

@@ -2,10 +2,12 @@
 
 mod acceptance;
 mod installs;
+mod interleavings;
 mod precompiled;
 mod properties;
 mod recovery;
 mod roots;
+mod simulator;
 mod site;
 mod threats;
 

@@ -117,7 +117,7 @@ fn play(shell: &mut Shell, next: &mut Root, step: Move) {
         }
         Move::Crashed(counter) => {
             let (code, detail) = text();
-            shell.step(Event::Crashed { release: digest(counter), code, detail });
+            shell.step(Event::WorkerDied { suspects: vec![digest(counter)], code, detail });
         }
         Move::Tick(seconds) => drop(shell.tick(seconds)),
         Move::Stopping => drop(shell.step(Event::Stopping)),

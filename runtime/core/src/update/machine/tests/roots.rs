@@ -204,3 +204,37 @@ fn state_and_root_must_belong_together() {
     let newer = DeviceState { format: 2, ..state() };
     assert_eq!(restore(identity(), newer, &root(1)), Err("state-format"));
 }
+
+#[test]
+fn a_damaged_root_is_walked_to_again() {
+    let (mut shell, [_, two]) = with_two();
+    let one = shell.disk.root.clone();
+    let second = root(2);
+    let mut third = root(3);
+    third.keys[2].public = Key::Root2.secret().public();
+    shell.root(&second);
+    shell.root(&third);
+    // Only root 1 can be read.
+    let newest = std::mem::replace(&mut shell.disk.root, one);
+    let actions = shell.reboot();
+    assert!(shell.device.root_is_lost() && codes(&actions).is_empty());
+    assert!(actions.contains(&Action::WatchRoot { version: 2 }));
+    assert!(actions.contains(&Action::Prepare { release: digest_of(&two) }), "what is installed runs");
+    assert_eq!(codes(&shell.step(Event::Ticked)), ["root-damaged"]);
+    assert_eq!(shell.device.standing(shell.now)[0].code.id, "root-damaged");
+    // A deployment by a key that root 3 took away is not followed, and one by its own key waits.
+    let three = release("m", 3);
+    let stolen = deployment(channel(), 9, vec![entry(&three)]);
+    assert_eq!(codes(&shell.deploy(&stolen)), ["root-damaged"]);
+    shell.deploy_signed(&deployment(channel(), 3, vec![entry(&three)]), &[Key::Root2]);
+    assert!(codes(&shell.root(&second)).is_empty() && shell.device.root_is_lost());
+    // Another root of that version, validly signed, is not the one that was trusted.
+    assert_eq!(codes(&shell.root(&root(3))), ["document-wrong-digest"]);
+    assert!(shell.device.root_is_lost());
+    shell.root(&third);
+    assert_eq!((shell.disk.root.clone(), shell.device.root_is_lost()), (newest, false));
+    assert_eq!(shell.device.state().accepted(&channel()).unwrap().sequence, 3);
+    assert_eq!(shell.device.standing(shell.now), []);
+    shell.reboot();
+    assert_eq!(shell.device.root().version(), 3);
+}
