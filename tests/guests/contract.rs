@@ -168,9 +168,9 @@ fn golden_vectors_hold_a_refusal() {
         let fixed = ["--fleet", "fleet", "--name", "sum", "--golden", "golden.npz", "--version", version];
         dunlin(path, &[&["release", module][..], &fixed].concat())
     };
-    let (code, told, said) = release("model.wasm", "1");
+    let (code, printed, said) = release("model.wasm", "1");
     assert_eq!(code, 0, "{said}");
-    assert!(told.contains("2, reproduced here"), "{told}");
+    assert!(printed.contains("2, reproduced here"), "{printed}");
     // The file is also inputs for a run.
     assert_eq!(dunlin(path, &["run", "model.wasm", "--inputs", "golden.npz"]).0, 0);
     let other = built(&SUM.replace("return 7", "return 8"), FLAGS).unwrap();

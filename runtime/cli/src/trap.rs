@@ -1,7 +1,7 @@
 //! Where in its source a model trapped, and whether its stack in memory was too small.
 //!
-//! Compilers leave debug information (DWARF) in custom sections, where they are told to: `-g` of clang, `debug = true`
-//! in a profile of cargo. It is read here, on the developer's machine, and never on a device.
+//! Compilers leave debug information (DWARF) in custom sections on request: `-g` of clang, `debug = true` in a profile
+//! of cargo. It is read here, on the developer's machine, and never on a device.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
