@@ -161,7 +161,7 @@ async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     other.baseline = Some(b"no baseline".to_vec());
     assert_eq!(refused(other).await, "baseline-malformed");
     let mut other = good();
-    let vector = GoldenVector { inputs: vec![vec![0; 8]], outputs: vec![vec![0; 8]] };
+    let vector = GoldenVector { inputs: vec![vec![0; 8]], outputs: vec![vec![0; 8]], status: 0 };
     other.golden = Some(Golden::new(&card, vec![vector]).encode(&card).unwrap());
     assert_eq!(refused(other).await, "golden-mismatch");
     let unknown = device.worker.activate("adder".parse().unwrap(), good().release).await.unwrap_err();

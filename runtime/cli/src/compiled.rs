@@ -8,6 +8,7 @@ use dunlin_fleet::run::{Runner, local_limits};
 use dunlin_sandbox::{Admission, CompiledModel, Engine, EngineConfig, inspect};
 
 use crate::failure::Outcome;
+use crate::trap;
 
 /// A module that was compiled.
 pub(crate) struct Compiled {
@@ -32,6 +33,6 @@ pub(crate) fn runner(module: Vec<u8>, terms: Option<&Admission>) -> Outcome<Runn
         Ok(Admission { limits: local_limits(&summary), imports: summary.imports, card_digest: None })
     };
     let terms = terms.cloned().map_or_else(own, Ok)?;
-    let Compiled { engine, model, .. } = compiled(module, &terms)?;
-    Ok(Runner::ready(engine, model)?)
+    let Compiled { engine, model, .. } = compiled(module.clone(), &terms)?;
+    Runner::ready(engine, model).map_err(|error| trap::explained(&error.into(), &module))
 }

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod terminal;
+mod trap;
 
 mod broker;
 mod command;

@@ -292,7 +292,7 @@ fn a_trap_tells_kind_place_and_the_models_own_words() {
         ..Guest::with(&format!(r#"(func (export "dunlin_error") (result i32) (i32.const {address})) {data}"#))
     };
     let message = |guest: Guest| match guest.instance().unwrap().infer(1).unwrap_err() {
-        CallError::Trap { kind, place, message } => {
+        CallError::Trap { kind, place, message, .. } => {
             assert!(kind.contains("unreachable"), "{kind}");
             assert!(place.contains(r#""infer""#), "{place}");
             message
