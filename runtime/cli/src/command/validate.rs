@@ -1,6 +1,6 @@
 //! `dunlin validate`: what a device would say of a module, before it is released.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
