@@ -294,7 +294,7 @@ fn short_loops_hold_no_look() {
         place(&steps(kinds), EVERY, &helpers)
     };
     let begin = (0..0, helpers.poll());
-    assert_eq!(looped(100), [begin.clone()], "as a whole one operator");
+    assert_eq!(looped(100), std::slice::from_ref(&begin), "as a whole one operator");
     // 64 trips of 10 cost less than 1000, and 128 do not; the end is due right after.
     assert_eq!(looped(101), [begin.clone(), begin, (1..1, helpers.poll_where(3, 63))]);
 }
