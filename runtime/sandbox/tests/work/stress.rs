@@ -169,8 +169,8 @@ impl Strain {
         functions: &mut String,
     ) -> Result<(), std::fmt::Error> {
         let kind = of.kind.name();
-        let all = |body: &mut String, word: &str, order: &mut dyn Iterator<Item = u32>| {
-            order.map(|local| write!(body, "local.{word} $l{local} ")).collect::<Result<(), _>>()
+        let all = |body: &mut String, word: &str, mut order: &mut dyn Iterator<Item = u32>| {
+            (&mut order).try_for_each(|local| write!(body, "local.{word} $l{local} "))
         };
         let next = "local.get $seed i32.const 1664525 i32.mul i32.const 1013904223 i32.add local.tee $seed ";
         match *self {
