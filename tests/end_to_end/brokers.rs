@@ -161,7 +161,7 @@ impl Plant {
         std::fs::read_to_string(self.path("log/mosquitto.log")).unwrap_or_default()
     }
 
-    /// The flags of someone whom an authority knows, at a listener.
+    /// The flags that show a certificate of the plant, at a listener.
     fn flags(&self, name: &str, port: u16) -> [String; 8] {
         let file = |ending: &str| self.work(&format!("{name}.{ending}"));
         let url = format!("mqtts://localhost:{port}");
@@ -178,7 +178,7 @@ impl Plant {
         .map(ToString::to_string)
     }
 
-    /// A link of someone whom an authority knows.
+    /// A link with a certificate of the plant, to the listener for people.
     async fn link(&self, name: &str) -> (Link, Events) {
         let read = |name: &str| std::fs::read(self.work(name)).unwrap();
         let (chain, key) = (read(&format!("{name}.pem")), read(&format!("{name}.key")));
@@ -210,7 +210,7 @@ fn press(plant: &Plant) -> Device {
 
 /// Rows 34 and 46 of SECURITY.md, and the rules of the page.
 #[test]
-fn a_fleet_lives_behind_certificates_and_access_rules() {
+fn certificates_and_access_rules_hold() {
     let Some(program) = mosquitto::program() else { return };
     let mut plant = Plant::new();
     let said = plant.follow(program);
@@ -241,12 +241,12 @@ fn a_fleet_lives_behind_certificates_and_access_rules() {
     assert_eq!((&state["connected"], &state["clock"]), (&true.into(), &"bounded".into()), "{state}");
     assert_eq!(state["alarms"], serde_json::json!([]));
 
-    nobody_gets_in_elsewhere(&plant, &root);
+    certificates_open_their_own_listener(&plant, &root);
     collectors_write_nothing(&plant);
 }
 
 /// Each listener takes the certificates of its own authority, and no one gets in without one.
-fn nobody_gets_in_elsewhere(plant: &Plant, root: &str) {
+fn certificates_open_their_own_listener(plant: &Plant, root: &str) {
     let devices = |flags: &[String]| -> Vec<String> {
         ["devices", "--root", root].iter().map(ToString::to_string).chain(flags.iter().cloned()).collect()
     };

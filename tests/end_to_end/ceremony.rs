@@ -252,7 +252,7 @@ fn a_device_moves_to_another_channel_and_leaves() {
     let events = world.tail("event");
     world.release_digits("1.0.0", 16);
     world.publish("digits@1.0.0");
-    world.deploy("digits@1.0.0", "canary");
+    world.deploy_ahead("digits@1.0.0", "canary");
     ok(&["move", "alpha", "canary", "--fleet", &fleet, "--broker", &world.url]);
     device.serves("1.0.0");
     // A nonce is echoed to the device that said it.
@@ -289,7 +289,7 @@ fn a_device_moves_to_another_channel_and_leaves() {
         &["deploy", "digits@1.0.0", "--to", "@alpha", "--remove"][..],
         &["deploy", "renew", "--within-days", "1000"],
         &["deploy", "resign", "--all"],
-        &["move", "alpha", "stable"],
+        &["move", "alpha", "stable", "--new-channel"],
         &["decommission", "alpha"],
     ] {
         let told = ok(&[tried, &broker, &["--dry-run"]].concat());
@@ -314,7 +314,7 @@ fn a_device_moves_to_another_channel_and_leaves() {
     refused(&["move", "alpha", "stable", "--fleet", &fleet, "--broker", &world.url], 2, "device-unknown");
     // The root makes it refuse what comes; it goes on with what it runs.
     ok(&["root", "revoke", "--device", "alpha", "--fleet", &fleet]);
-    world.deploy("digits@1.0.0", "canary");
+    world.deploy_ahead("digits@1.0.0", "canary");
     events.until("the device refuses", |record| record["code"] == "device-revoked");
     device.serves("1.0.0");
 }

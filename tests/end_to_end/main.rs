@@ -11,10 +11,12 @@
     unreachable_pub
 )]
 
+mod audiences;
 mod bad_input;
 mod brokers;
 mod ceremony;
 mod compile;
+mod confirmation;
 mod demo;
 mod digits;
 mod guest;

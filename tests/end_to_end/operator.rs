@@ -278,7 +278,7 @@ fn a_user_in_the_url_needs_only_a_password() {
     assert!(run_in(&fleet, &[], &devices).status.success());
     let kept = std::fs::read_to_string(path("plant/connection.toml")).unwrap();
     assert!(!kept.contains("hunter2"), "{kept}");
-    // A password is nobody's without a name.
+    // A password needs a user.
     let nameless = url.replace("ann@", "");
     let arguments =
         ["devices", "--fleet", &fleet, "--broker", &nameless, "--password-file", &path("password")];

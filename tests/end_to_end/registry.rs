@@ -7,7 +7,7 @@ use dunlin_mqtt::{LinkConfig, Message, connect_once};
 use serde_json::Value;
 
 use crate::onnx::{self, Axis};
-use crate::world::{World, eventually, ok, refused};
+use crate::world::{World, eventually, ok, refused, test_images};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -39,6 +39,7 @@ pub fn chunk_topics(world: &World, counter: u64) -> Vec<String> {
 #[test]
 fn what_is_there_is_not_sent_again_and_what_is_lost_is_repaired() {
     let world = World::new();
+    let device = world.enroll("alpha");
     world.release_digits("1.0.0", 16);
     let fleet = world.fleet();
     let publish = |more: &[&str]| {
@@ -60,15 +61,15 @@ fn what_is_there_is_not_sent_again_and_what_is_lost_is_repaired() {
     assert_eq!(publish(&["--repair", "--dry-run"])["sent"], 2);
     assert_eq!(publish(&["--repair"])["sent"], 2);
     assert_eq!(publish(&["--repair"])["sent"], 0);
-    let device = world.enroll("alpha");
     let _agent = device.start();
     device.serves("1.0.0");
 }
 
 #[test]
-fn what_nobody_needs_is_deleted_and_can_be_brought_back() {
+fn unneeded_releases_go_and_come_back() {
     let world = World::new();
     let fleet = world.fleet();
+    let device = world.enroll("alpha");
     for (minor, batch) in [(0, 16), (1, 15), (2, 14), (3, 13), (4, 12)] {
         world.release_digits(&format!("1.{minor}.0"), batch);
         world.publish(&format!("digits@1.{minor}.0"));
@@ -83,17 +84,55 @@ fn what_nobody_needs_is_deleted_and_can_be_brought_back() {
         found["unreferenced"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
     let releases = topics.iter().filter(|topic| topic.contains("/release/")).count();
     assert!(releases == 1 && topics.len() > 1, "{found}");
+    assert_eq!(found["devices_without_report"], serde_json::json!(["alpha"]));
     assert_eq!(gc(&[])["unreferenced"], found["unreferenced"], "a dry run changes nothing");
     let text = ok(&["gc", "--fleet", &fleet, "--broker", &world.url]);
     assert!(text.contains("1 releases and") && text.contains("--delete"), "{text}");
+    assert!(text.contains("stays: deployed to channel stable") && text.contains("not needed"), "{text}");
     assert_eq!(gc(&["--delete"])["unreferenced"], found["unreferenced"]);
     assert_eq!(gc(&[])["unreferenced"], serde_json::json!([]));
-    let device = world.enroll("alpha");
     let _agent = device.start();
     device.serves("1.0.0");
+    refused(
+        &["deploy", "digits@1.1.0", "--to", "stable", "--fleet", &fleet, "--broker", &world.url],
+        3,
+        "release-unpublished",
+    );
     world.publish("digits@1.1.0");
     world.deploy("digits@1.1.0", "stable");
     device.serves("1.1.0");
+}
+
+#[test]
+fn releases_that_devices_hold_stay() {
+    let world = World::new();
+    let fleet = world.fleet();
+    let device = world.enroll("alpha");
+    let _agent = device.start();
+    let events = world.tail("event");
+    for (minor, batch) in [(0, 16), (1, 15), (2, 14), (3, 13), (4, 12)] {
+        world.release_digits(&format!("1.{minor}.0"), batch);
+        world.publish(&format!("digits@1.{minor}.0"));
+    }
+    world.deploy("digits@1.0.0", "stable");
+    device.serves("1.0.0");
+    device.classify(&test_images().0);
+    events.until("the first is proven", |record| record["event"] == "proven");
+    world.deploy("digits@1.4.0", "stable");
+    device.serves("1.4.0");
+    let reasons = |version: &str| {
+        let found = json(&ok(&["gc", "--fleet", &fleet, "--broker", &world.url, "--json"]));
+        assert_eq!(found["devices_without_report"], serde_json::json!([]));
+        let rows = found["releases"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["version"] == version).unwrap()["kept"].clone()
+    };
+    let (way_back, held) =
+        (serde_json::json!({ "way-back": { "channel": "stable" } }), serde_json::json!({ "held": "alpha" }));
+    assert_eq!(reasons("1.0.0"), serde_json::json!([way_back, held]));
+    assert_eq!(reasons("1.1.0"), serde_json::json!([]));
+    // What the device says is enough.
+    std::fs::remove_dir_all(world.path("fleet/history")).unwrap();
+    assert_eq!(reasons("1.0.0"), serde_json::json!([held]));
 }
 
 /// `y = relu(relu(x A) B)`; B begins with a number.

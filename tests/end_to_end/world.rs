@@ -233,6 +233,12 @@ impl World {
         ok(&self.with_broker(&arguments, &self.fleet()));
     }
 
+    /// Deploys to a channel that no device is in.
+    pub fn deploy_ahead(&self, release: &str, to: &str) {
+        let arguments = ["deploy", release, "--to", to, "--report-interval-s", "1", "--new-channel"];
+        ok(&self.with_broker(&arguments, &self.fleet()));
+    }
+
     pub fn deploy(&self, release: &str, to: &str) {
         ok(&self.with_broker(&["deploy", release, "--to", to, "--report-interval-s", "1"], &self.fleet()));
     }

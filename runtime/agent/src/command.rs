@@ -4,14 +4,13 @@
 //! `check-config` prints the effective configuration; `state` prints what a device runs, also while
 //! its agent does. Exit codes are those of `docs/errors.md`.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use dunlin_core::code::{self, Coded as _, Report};
+use dunlin_core::code::{self, Code, Coded as _, Report};
 use dunlin_core::update::{DeviceState, Installed, ModelState, Stage};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
@@ -77,14 +76,29 @@ pub fn main() -> ExitCode {
     let (code, message) = match Program::try_parse().map(|program| run(program.arguments, &[])) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => (error.code(), error.to_string()),
-        Err(usage) if usage.use_stderr() && is_json => (code::fleet::ARGUMENT, usage.render().to_string()),
-        Err(usage) => usage.exit(),
+        Err(usage) if usage.use_stderr() => (code::fleet::ARGUMENT, usage_message(&usage)),
+        Err(help) => help.exit(),
     };
-    let report = Report { code, message: &message };
-    let text = if is_json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() };
+    let text = report(code, &message, is_json);
     // Where standard error is closed, the exit code says that it failed.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(EscapingStderr, "{text}");
     ExitCode::from(code.class.exit_code())
+}
+
+/// What clap says about a command line that it cannot read, without its frame and without styles.
+pub fn usage_message(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim_end);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// An error as it is printed: JSON or text, without the passwords of URLs.
+fn report(code: Code, message: &str, is_json: bool) -> String {
+    let message = dunlin_mqtt::without_passwords(message);
+    let report = Report { code, message: &message };
+    if is_json { serde_json::to_string(&report).unwrap_or_default() } else { report.to_string() }
 }
 
 /// Does what the arguments say; `run` returns when the agent was ended in order. `words` lead to these
@@ -105,6 +119,8 @@ pub fn run(arguments: Arguments, words: &[&str]) -> Result<(), AgentError> {
 
 /// A process that control started; its log goes to control, which adds the time.
 fn child(main: fn() -> std::io::Result<()>) -> Result<(), AgentError> {
+    worker::close_inherited()
+        .map_err(|error| AgentError::system("way to close what was inherited", &error))?;
     let log = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
     log_to(log.with_writer(std::io::stderr));
     main().map_err(|error| AgentError::system("socket to the agent", &error))
@@ -119,27 +135,14 @@ fn log_to(layer: impl Layer<Registry> + Send + Sync) {
 }
 
 fn run_agent(config: Config, program: worker::Program) -> Result<(), AgentError> {
-    let coloured = is_coloured(std::io::stderr().is_terminal(), |name| std::env::var_os(name));
-    log_to(tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(std::io::stderr));
+    // Names of files and words of a broker stand in it: no colours, so that every escape is a foreign one.
+    log_to(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| EscapingStderr));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| AgentError::system("async runtime", &error))?;
     runtime.block_on(control::run(config, program))
-}
-
-/// Whether the log has colours, by the conventions of no-color.org and bixense.com/clicolors.
-fn is_coloured(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let is = |name: &str, text: &str| set(name).is_some_and(|value| value == text);
-    if set("NO_COLOR").is_some() {
-        return false;
-    }
-    if set("CLICOLOR_FORCE").is_some() && !is("CLICOLOR_FORCE", "0") {
-        return true;
-    }
-    is_terminal && !is("CLICOLOR", "0") && !is("TERM", "dumb")
 }
 
 fn state(config: &Config, json: bool) -> Result<(), AgentError> {
@@ -217,9 +220,39 @@ fn describe_model(model: &ModelState, text: &mut String) {
     }
 }
 
+/// The text with characters that command a terminal, or change the order of those around them, as `\u{1b}`; line
+/// breaks and tabs pass.
+fn escaped(text: &str) -> String {
+    let is_command = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_command(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// A writer of lines that escapes them; colours that are put around a line are put by the terminal's own writer.
+#[derive(Clone, Copy)]
+struct EscapingStderr;
+
+impl std::io::Write for EscapingStderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().write_all(escaped(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
 fn print(text: &str) -> Result<(), AgentError> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(escaped(text).as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| AgentError::system("standard output", &error))
 }
@@ -243,19 +276,21 @@ mod tests {
     }
 
     #[test]
-    fn colours_follow_the_terminal_and_variables() {
-        let coloured = |is_terminal: bool, set: &[(&str, &str)]| {
-            is_coloured(is_terminal, |name| {
-                set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
-            })
-        };
-        assert!(coloured(true, &[]) && coloured(true, &[("NO_COLOR", ""), ("CLICOLOR", "1")]));
-        assert!(!coloured(false, &[]) && !coloured(false, &[("CLICOLOR", "1"), ("CLICOLOR_FORCE", "0")]));
-        assert!(coloured(false, &[("CLICOLOR_FORCE", "1")]));
-        for set in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
-            assert!(!coloured(true, &[set]), "{set:?}");
-        }
-        assert!(!coloured(true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+    fn usage_errors_mask_passwords() {
+        let error = Program::try_parse_from(["dunlind", "mqtt://ann:hunter2@b"]).map(|_| ()).unwrap_err();
+        let message = usage_message(&error);
+        let text = report(code::fleet::ARGUMENT, &message, false);
+        assert!(text.starts_with("error[argument]: unrecognized subcommand 'mqtt://ann:***@b'"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_str(&report(code::fleet::ARGUMENT, &message, true)).unwrap();
+        assert_eq!((&json["error"]["code"], &json["error"]["exit"]), (&"argument".into(), &2.into()));
+        assert!(!json.to_string().contains("hunter2"), "{json}");
+    }
+
+    #[test]
+    fn printed_text_commands_no_terminal() {
+        let text = "a\tb\nc\u{1b}[31m\u{9b}\u{202e}\u{7f}é\r";
+        assert_eq!(escaped(text), "a\tb\nc\\u{1b}[31m\\u{9b}\\u{202e}\\u{7f}é\\u{d}");
     }
 
     #[test]

@@ -20,9 +20,10 @@ use dunlin_core::Digest;
 use dunlin_core::id::{DeviceId, FleetId};
 use dunlin_core::transfer::TransferConfig;
 use dunlin_core::update::SitePolicy;
-use dunlin_mqtt::{BrokerUrl, ClientCertificate, LinkConfig, Secret, TimeFloor, Tls};
+use dunlin_mqtt::{BrokerUrl, ClientCertificate, LinkConfig, Login, Renewal, Secret, TimeFloor, Tls};
 use serde::{Deserialize, Serialize};
 
+use crate::worker::CompileBounds;
 use value::{bounded, bounded_option, loopback, serialize_loopback, serialize_url, url};
 
 /// The configuration of an agent, checked.
@@ -172,8 +173,8 @@ impl Default for Limits {
             instances: 1,
             streams: 16,
             stream_idle_s: 300,
-            compile_memory_bytes: 1 << 30,
-            compile_s: 120,
+            compile_memory_bytes: CompileBounds::DEFAULT.memory_bytes,
+            compile_s: CompileBounds::DEFAULT.time.as_secs().try_into().unwrap_or(u32::MAX),
         }
     }
 }
@@ -303,7 +304,7 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        file::check_config(path)?;
+        file::check_unwritable(path)?;
         let mut config = Config::read(path)?;
         let folder = file::folder_of(path)?;
         let Config { state_dir, root_file, enrolment_file, key_file, broker, api, .. } = &mut config;
@@ -313,6 +314,11 @@ impl Config {
         let files = [ca_file, certificate_file, certificate_key_file, password_file, token_file, socket_file];
         for place in places.into_iter().chain(files.into_iter().flatten()) {
             *place = folder.join(&*place);
+        }
+        let trusted = [&config.root_file, &config.enrolment_file, &config.state_dir];
+        let certificates = [&config.broker.ca_file, &config.broker.certificate_file].into_iter().flatten();
+        for path in trusted.into_iter().chain(certificates) {
+            file::check_unwritable(path)?;
         }
         file::check_secret(&config.key_file, "key_file")?;
         for (secret, key) in [
@@ -394,6 +400,12 @@ impl Config {
         Ok(Some(Tls::new(authorities.as_bytes(), certificate, Some(floor))?))
     }
 
+    /// Who the device is to the broker, and how the broker is trusted: read anew.
+    fn login(&self, floor: TimeFloor) -> Result<Login, ConfigError> {
+        let user = self.broker.url.user().map(str::to_string);
+        Ok(Login { credentials: user.zip(self.password()?), tls: self.tls(floor)? })
+    }
+
     /// How the link to the broker is set up; the will is the caller's to add. Reads the password and what
     /// TLS needs anew; `floor` is the latest time that is known, kept up to date by the caller.
     ///
@@ -401,10 +413,13 @@ impl Config {
     /// One of the files cannot be used.
     pub fn link(&self, client_id: impl Into<String>, floor: TimeFloor) -> Result<LinkConfig, ConfigError> {
         let broker = &self.broker;
-        let user = broker.url.user().map(str::to_string);
+        let Login { credentials, tls } = self.login(floor.clone())?;
+        let again = self.clone();
+        let renewal = Renewal::new(move || again.login(floor.clone()).map_err(|error| error.to_string()));
         Ok(LinkConfig {
-            credentials: user.zip(self.password()?),
-            tls: self.tls(floor)?,
+            credentials,
+            tls,
+            renewal: Some(renewal),
             max_queued_bytes: MAX_QUEUED_BYTES,
             keep_alive: Duration::from_secs(broker.keep_alive_s.into()),
             first_connect_jitter: Duration::from_secs(broker.first_connect_jitter_s.into()),
@@ -435,8 +450,8 @@ impl Config {
     }
 
     /// What compiling a release may take.
-    pub fn compile_bounds(&self) -> crate::worker::CompileBounds {
-        crate::worker::CompileBounds {
+    pub fn compile_bounds(&self) -> CompileBounds {
+        CompileBounds {
             memory_bytes: self.limits.compile_memory_bytes,
             time: Duration::from_secs(self.limits.compile_s.into()),
         }

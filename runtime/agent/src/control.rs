@@ -457,8 +457,7 @@ impl Control {
                 self.presence.connected(false);
                 if self.takeover.disconnected(Instant::now()) {
                     let code = code::link::DUPLICATE_IDENTITY.id.to_string();
-                    let detail =
-                        String::from("the broker has ended several connections soon after it accepted them");
+                    let detail = String::from(report::TAKEN_OVER);
                     self.tell(Occurrence::Alarm { code, detail, what: Subject::Device });
                 }
                 self.fetcher.link_down();

@@ -14,5 +14,5 @@ pub mod store;
 pub mod telemetry;
 pub mod worker;
 
-pub use command::{Arguments, main, run};
+pub use command::{Arguments, main, run, usage_message};
 pub use error::AgentError;

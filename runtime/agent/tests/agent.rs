@@ -148,6 +148,7 @@ async fn a_release_that_fails_its_trial_gives_way_to_the_one_before() {
     assert_eq!(agent.infer("m", 1.0), Ok(2.0));
     assert_eq!(agent.terminate(), Some(0));
     assert_eq!(plant.state()["bad"][0], plant::digest(&bad).to_string());
+    assert_eq!(plant.offline(PATIENCE).await.failed, [plant::digest(&bad)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -382,4 +383,139 @@ async fn abuse_costs_the_agent_little_memory_and_nobody_their_answer() {
     );
     assert!(during < before + (64 << 20), "{before} bytes before, {during} during");
     assert_eq!(agent.terminate(), Some(0));
+}
+
+/// What a file of the state folder may become.
+const DAMAGES: [&str; 4] = ["a flipped bit", "cut short", "empty", "a folder"];
+
+fn damage(path: &std::path::Path, how: &str) {
+    let mut bytes = std::fs::read(path).unwrap();
+    match how {
+        "a flipped bit" => {
+            // In the middle, but not in what is behind the contents of a slot.
+            let middle = (bytes.len() / 2).min(100);
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
+        }
+        "cut short" => bytes.truncate(bytes.len().min(400) / 2),
+        "empty" => bytes.clear(),
+        _ => {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("inside"), b"x").unwrap();
+            return;
+        }
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+/// Every file of a device's folder in turn, in every way: the device serves, and says so where something was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_damaged_file_costs_no_service() {
+    let mut plant = Plant::new().await;
+    let (release, wasm) = module_release("m", 1, &card(4), 1.0, "");
+    plant.publish_root(2, Signer::Deploy).await;
+    plant.publish_release(&release, &wasm, Signer::Release).await;
+    plant.deploy(1, &release, Signer::Deploy).await;
+    let mut agent = plant.start();
+    plant.event("root-accepted", PATIENCE).await;
+    plant.event("switched", PATIENCE).await;
+    assert_eq!(agent.infer("m", 2.0), Ok(3.0));
+    plant.event("proven", PATIENCE).await;
+    assert_eq!(agent.terminate(), Some(0));
+    let (state, sound) = (plant.path("state"), plant.path("sound"));
+    copy(&state, &sound);
+    let mut files = Vec::new();
+    for folder in std::fs::read_dir(&sound).unwrap().map(|entry| entry.unwrap().path()) {
+        let inside = if folder.is_dir() { std::fs::read_dir(&folder).unwrap().collect() } else { Vec::new() };
+        files.extend(inside.into_iter().map(|entry| entry.unwrap().path()));
+        files.extend(Some(folder).filter(|path| path.is_file()));
+    }
+    files.sort();
+    assert!(files.len() >= 12, "{files:?}");
+    for (index, file) in files.iter().enumerate() {
+        let name = file.strip_prefix(&sound).unwrap().to_str().unwrap();
+        // Of the lock only that it is held matters.
+        if name == "lock" {
+            continue;
+        }
+        // Two of the ways for each, and every way for the files that decide what is trusted.
+        let all = ["trust", "state"].iter().any(|folder| name.starts_with(folder));
+        for (way, how) in DAMAGES.iter().enumerate().filter(|(way, _)| all || (index + way) % 2 == 0) {
+            copy(&sound, &state);
+            damage(&state.join(name), how);
+            let mut agent = plant.start();
+            assert_eq!(agent.infer("m", 2.0), Ok(3.0), "{name}: {how} ({way})");
+            let quiet =
+                ["native/", "ballast"].iter().any(|start| name.starts_with(start)) || name.ends_with(".map");
+            if !quiet {
+                agent.eventually(&format!("an alarm of {name}, {how}"), |log| {
+                    let codes = ["store-damaged", "document-lost", "root-damaged"];
+                    codes.iter().any(|code| log.contains(code)).then_some(())
+                });
+            }
+            if name == "trust/2.json" {
+                agent.eventually("root 2 comes again", |log| {
+                    log.contains("root-accepted: root 2").then_some(())
+                });
+            }
+            agent.kill();
+        }
+    }
+    // What was damaged has been put right: the next start finds nothing.
+    copy(&sound, &state);
+    damage(&state.join("trust/2.json"), "empty");
+    let mut agent = plant.start();
+    agent.eventually("root 2 comes again", |log| log.contains("root-accepted: root 2").then_some(()));
+    assert_eq!(agent.terminate(), Some(0));
+    let mut agent = plant.start();
+    assert_eq!(agent.infer("m", 2.0), Ok(3.0));
+    let status = support::get(agent.address(), "/dunlin/v1/device").json();
+    assert_eq!((&status["root_version"], &status["alarms"]), (&serde_json::json!(2), &serde_json::json!([])));
+    assert_eq!(agent.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_inherits_no_descriptor() {
+    let plant = Plant::new().await;
+    std::fs::write(plant.path("secret"), "of the service manager").unwrap();
+    let open = format!("exec 7<{0} 9<{0}; exec \"$@\"", plant.path("secret").display());
+    let mut agent = plant.start_by(&["sh", "-c", &open, "sh"]);
+    let worker = worker_at(agent.address());
+    let folder = format!("/proc/{}/fd", worker.as_raw_nonzero());
+    let open: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.display().to_string())
+        .collect();
+    assert!(open.iter().any(|target| target.starts_with("socket:")), "{open:?}");
+    assert!(!open.iter().any(|target| target.ends_with("/secret")), "{open:?}");
+    assert_eq!(agent.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_device_folder_is_refused() {
+    let plant = Plant::new().await;
+    let mut agent = plant.start();
+    agent.address();
+    assert_eq!(agent.terminate(), Some(0));
+    plant.configure(&plant.config().replace("device = \"d\"", "device = \"e\""));
+    let (code, text) = plant.run(&[]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("state-mismatch") && text.contains("set `device` to d again"), "{text}");
 }

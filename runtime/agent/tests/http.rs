@@ -400,24 +400,102 @@ fn failures_of_the_model_are_told_from_those_of_the_caller() {
 }
 
 #[test]
-fn connections_beyond_the_bound_wait_for_a_place() {
+fn the_longest_idle_connection_gives_way() {
     let served = Served::start(ApiBounds { max_connections: 2, ..BOUNDS });
     let at = served.address();
     let request = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let ask = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request).unwrap();
+        read_answer(stream).status
+    };
     let hold = || {
         let mut stream = TcpStream::connect(at).unwrap();
-        stream.write_all(request).unwrap();
-        assert_eq!(read_answer(&mut stream).status, 200);
+        assert_eq!(ask(&mut stream), 200);
         stream
     };
-    let (first, _second) = (hold(), hold());
-    let mut third = TcpStream::connect(at).unwrap();
-    third.write_all(request).unwrap();
-    third.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(third.read(&mut [0; 1]).is_err(), "there is no place yet");
-    drop(first);
-    third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    assert_eq!(read_answer(&mut third).status, 200);
+    let (mut first, mut second) = (hold(), hold());
+    assert_eq!(ask(&mut first), 200);
+    let mut third = hold();
+    assert_eq!(second.read(&mut [0; 1]).unwrap(), 0, "it was idle for longest");
+    assert_eq!((ask(&mut first), ask(&mut third)), (200, 200));
+}
+
+/// None of them sends its headers to the end.
+#[test]
+fn slow_connections_hold_up_no_caller() {
+    let served = Served::adder();
+    let at = served.address();
+    let slow: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.write_all(b"GET /v2 HTTP/1.1\r\nHost: loc").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(at, "/v2/health/live").status, 200);
+    assert_eq!(post(at, INFER, &input("[1,2]", "[1,2]")).status, 200);
+    drop(slow);
+}
+
+#[test]
+fn health_is_answered_while_all_are_busy() {
+    let served = Served::adder();
+    let at = served.address();
+    let head = format!(
+        "POST {INFER} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 900\r\n\r\n"
+    );
+    let busy: Vec<TcpStream> = (0..BOUNDS.max_connections)
+        .map(|_| {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            // The body is waited for from here on.
+            stream.read_exact(&mut [0; "HTTP/1.1 100 Continue\r\n\r\n".len()]).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(at, "/v2").error(), (503, "api-connections-full".into()));
+    assert_eq!(get(at, "/v2/health/live").status, 200);
+    drop(busy);
+}
+
+#[test]
+fn ambiguous_requests_are_json_errors() {
+    let served = Served::adder();
+    let at = served.address();
+    for path in ["/v2/models/%ff", "/v2/models/%ff/infer", "/v2/models/adder/versions/%C3%28", "/%ff"] {
+        assert_eq!(get(at, path).error(), (400, "request-route".into()), "{path}");
+    }
+    let body = input("[1,2]", "[1,2]");
+    let with = |headers: &str| {
+        let request = format!(
+            "POST {INFER} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        raw(at, request.as_bytes())
+    };
+    assert_eq!(with("").status, 200);
+    for headers in [
+        "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+        "Inference-Header-Content-Length: 3\r\nInference-Header-Content-Length: 4\r\n",
+        "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+    ] {
+        assert_eq!(with(headers).error(), (400, "request-header-twice".into()), "{headers}");
+    }
+    for (from, to) in [
+        ("{", r#"{"parameters":{"binary_data_output":true,"binary_data_output":false},"#),
+        ("{", r#"{"id":"a","id":"b","#),
+        (r#"{"name""#, r#"{"parameters":{"binary_data":false,"binary_data":false},"name""#),
+    ] {
+        let answer = post(at, INFER, &body.replacen(from, to, 1));
+        assert_eq!(answer.error(), (400, "request-json".into()), "{to}");
+    }
+    // A bad chunk, and methods of other protocols.
+    let chunked =
+        format!("POST {INFER} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    assert_eq!(raw(at, chunked.as_bytes()).error(), (400, "request-json".into()));
+    let brew = b"BREW /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(raw(at, brew).error(), (405, "request-method".into()));
 }
 
 #[test]

@@ -30,16 +30,6 @@ impl Failure {
         Failure::new(code::fleet::ARGUMENT, message)
     }
 
-    /// A command line that cannot be read: what clap says, without its frame.
-    pub(crate) fn unread(error: &clap::Error) -> Failure {
-        // Without styles: this is not for a terminal alone.
-        let text = error.render().to_string();
-        let text = text.strip_prefix("error: ").unwrap_or(&text);
-        let lines = text.lines().map(str::trim_end);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-        Failure::usage(lines.collect::<Vec<_>>().join("\n"))
-    }
-
     /// The message within its bound, since it may quote names of any length.
     fn bounded_message(&self) -> String {
         let mut message: String = self.message.chars().take(MAX_MESSAGE_CHARS).collect();

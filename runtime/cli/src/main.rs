@@ -7,9 +7,11 @@
 
 #[macro_use]
 mod terminal;
+mod trap;
 
 mod broker;
 mod command;
+mod compiled;
 mod demo;
 mod failure;
 mod onnx;
@@ -61,7 +63,7 @@ fn unread(error: clap::Error) -> Unread {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Unread::Failure(Failure::usage("a command or an argument is missing"))
         }
-        _ => Unread::Failure(Failure::unread(&error)),
+        _ => Unread::Failure(Failure::usage(dunlin_agent::usage_message(&error))),
     }
 }
 
@@ -79,8 +81,8 @@ fn end(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code.class.exit_code())
 }
 
-/// A panic is reported by the one way to the terminal, which masks passwords. `dunlin … | head`: when nobody reads
-/// on, the run ends as other programs do, with the exit code of a broken pipe, and without the report of a fault.
+/// A panic is reported by the one way to the terminal, which masks passwords. `dunlin … | head`: when the reader
+/// has gone, the run ends as other programs do, with the exit code of a broken pipe, and without the report of a fault.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or_default();

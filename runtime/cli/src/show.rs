@@ -121,6 +121,13 @@ pub(crate) fn progress(what: &str, total_bytes: u64) -> ProgressBar {
     bar
 }
 
+/// A spinner on standard error with a message that may change; invisible where that is no terminal.
+pub(crate) fn spinner(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(plain(what)).with_finish(ProgressFinish::AndClear);
+    bar.enable_steady_tick(PATIENCE / 3);
+    bar
+}
+
 /// Does some work, with a spinner on standard error if it takes long; invisible where that is no
 /// terminal.
 pub(crate) fn waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {

@@ -98,6 +98,21 @@ pub fn every_chunk(fleet: &FleetId) -> String {
     format!("{}/chunk/+", prefix(fleet))
 }
 
+/// Filters for the deployments of every audience.
+pub fn every_deployment(fleet: &FleetId) -> [String; 2] {
+    ["channel", "device"].map(|kind| format!("{}/deploy/{kind}/+", prefix(fleet)))
+}
+
+/// The audience of a topic that [`deployment`] made; `None` for any other topic.
+pub fn parse_deployment(fleet: &FleetId, topic: &str) -> Option<Audience> {
+    let rest = topic.strip_prefix(&prefix(fleet))?.strip_prefix("/deploy/")?;
+    match rest.split_once('/')? {
+        ("channel", channel) => Some(Audience::Channel(channel.parse().ok()?)),
+        ("device", device) => Some(Audience::Device(device.parse().ok()?)),
+        _ => None,
+    }
+}
+
 /// A filter for what every device reports, of one class or of all.
 pub fn every_telemetry(fleet: &FleetId, class: Option<TelemetryClass>) -> String {
     format!("{}/device/+/telemetry/{}", prefix(fleet), class.map_or("+", TelemetryClass::name))
@@ -131,6 +146,10 @@ mod tests {
                     prop_assert_eq!(topic.split('/').count(), 7);
                     prop_assert!(!topic.contains(['+', '#', '\0']));
                     prop_assert_eq!(parse_telemetry(&fleet, &topic), Some((device.clone(), class)));
+                }
+                for audience in [Audience::Channel(text.parse().unwrap()), Audience::Device(device.clone())] {
+                    let topic = deployment(&fleet, &audience);
+                    prop_assert_eq!(parse_deployment(&fleet, &topic), Some(audience));
                 }
                 let topic = presence(&fleet, &device);
                 prop_assert_eq!(parse_presence(&fleet, &topic), Some(device));

@@ -60,6 +60,9 @@ pub enum CeremonyError {
     /// The change makes no sense.
     #[error("{0}")]
     Change(String),
+    /// The device was never enrolled: its name is a mistake.
+    #[error("no device {0} was ever enrolled")]
+    UnknownDevice(DeviceId),
     /// There is no draft to be signed.
     #[error("no draft of root {0} waits under pending/")]
     NoDraft(u64),
@@ -69,6 +72,7 @@ impl Coded for CeremonyError {
     fn code(&self) -> Code {
         match self {
             CeremonyError::Folder(error) => error.code(),
+            CeremonyError::UnknownDevice(_) => code::fleet::DEVICE_UNKNOWN,
             CeremonyError::Change(_) | CeremonyError::NoDraft(_) => code::fleet::ROOT_CHANGE,
         }
     }
@@ -208,10 +212,20 @@ impl Fleet {
         root.issued_unix_s = now_unix_s;
         root.not_after_unix_s = now_unix_s.saturating_add(ROOT_VALIDITY_S);
         for change in changes {
+            if let Change::RevokeDevice(device) = change {
+                self.expect_enrolled(device)?;
+            }
             apply(&mut root, change)?;
         }
         document::to_body(&root).map_err(FolderError::from)?;
         Ok(root)
+    }
+
+    /// Refuses a device that is not in the device list; one that is decommissioned is.
+    fn expect_enrolled(&self, device: &DeviceId) -> Result<(), CeremonyError> {
+        let list = self.device_list()?;
+        let known = list.is_some_and(|list| list.devices.iter().any(|entry| entry.id == *device));
+        if known { Ok(()) } else { Err(CeremonyError::UnknownDevice(device.clone())) }
     }
 
     /// Signs the draft of the next root with the root keys of this folder.

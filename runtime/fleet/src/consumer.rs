@@ -1,15 +1,13 @@
 //! What a consumer of telemetry learns who holds a root of trust and no fleet's folder: the newest root and the
 //! device list, as the broker retains them, both verified.
 
-use std::collections::BTreeSet;
-
 use dunlin_core::code::{Code, Coded};
 use dunlin_core::document::DeviceList;
 use dunlin_core::topic;
 use dunlin_core::trust::{TrustError, TrustedRoot, Verified};
 use dunlin_mqtt::{Events, Link, LinkError};
 
-use crate::registry;
+use crate::session::{self, RETAINED_WAIT};
 
 /// Roots that are asked for at a time.
 const ROOTS_AT_ONCE: u64 = 8;
@@ -29,9 +27,9 @@ pub async fn device_list(
     loop {
         let version = root.version();
         let next = (1..=ROOTS_AT_ONCE).filter_map(|ahead| version.checked_add(ahead));
-        let mut topics: BTreeSet<String> = next.map(|version| topic::root(root.fleet(), version)).collect();
-        topics.insert(list_topic.clone());
-        let found = registry::fetch(link, events, topics).await?;
+        let mut topics: Vec<String> = next.map(|version| topic::root(root.fleet(), version)).collect();
+        topics.push(list_topic.clone());
+        let found = session::retained(link, events, &topics, RETAINED_WAIT).await?;
         root = newest(root, |version, fleet| found.get(&topic::root(fleet, version)).map(|bytes| &bytes[..]));
         if root.version() < version.saturating_add(ROOTS_AT_ONCE) {
             let list = found.get(&list_topic).filter(|bytes| !bytes.is_empty());

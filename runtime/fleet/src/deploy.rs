@@ -1,26 +1,23 @@
 //! Deploying: saying to an audience what it should run.
 //!
-//! The next sequence is one more than the newest that either this folder or the broker holds, and
-//! it is on disk before it is published: a sequence is never used twice. What devices trust (roots,
-//! device list) is published before the deployment that they are to judge by it.
+//! What would be refused on every device is refused here before anything is signed ([`check`]). The next sequence is
+//! one more than the newest that this folder, the broker or an earlier attempt has: a sequence is never used twice.
+//! What devices trust (roots, device list) is published before the deployment that they are to judge by it. A
+//! deployment counts when the broker holds it, and only then is it recorded in the folder
+//! ([`attempt`](crate::attempt)).
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{self, Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
-use dunlin_core::envelope::MAX_ENVELOPE_BYTES;
 use dunlin_core::id::{DeviceId, ModelName};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, topic};
-use dunlin_mqtt::{Event, Events, Link, LinkError, Subscription};
+use dunlin_mqtt::LinkError;
 
-use crate::devices::{self, DevicesError};
+use crate::attempt::{self, Place};
+use crate::devices;
 use crate::folder::{Fleet, FolderError};
-use crate::publish::{self, retained};
-
-/// How long a retained message may take to come after its subscription was acknowledged.
-const RETAINED_WAIT: Duration = Duration::from_millis(700);
+use crate::publish;
+use crate::registry;
+use crate::session::{RETAINED_WAIT, Session};
 
 /// What to say about one model.
 #[derive(Clone, Debug)]
@@ -37,6 +34,8 @@ pub struct DeployRequest {
     pub report_interval_s: u32,
     /// Devices start pulling at a random moment within this many seconds.
     pub pull_spread_s: u32,
+    /// Whether a channel may have no enrolled device yet.
+    pub new_channel: bool,
     /// Whether a device's document carries the nonce that the device said last, which attests the time.
     pub echo: bool,
     /// When it is signed, and for how long.
@@ -50,153 +49,87 @@ pub struct Deployed {
     pub deployment: Deployment,
     /// The digest of its body.
     pub digest: Digest,
+    /// Devices that report that what they are to run failed on them before, and that do not try it again.
+    pub failed_before: Vec<DeviceId>,
 }
 
-/// Why nothing was deployed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The folder stands in the way.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The broker did not take or give a message.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// Devices would refuse the release.
-    #[error(
-        "{model} has the floor {floor} for {audience}, the release has counter {counter}: every device would \
-         refuse it; choose a newer release"
-    )]
-    BelowFloor {
-        /// The audience.
-        audience: Audience,
-        /// The model.
-        model: ModelName,
-        /// The least counter.
-        floor: u64,
-        /// The counter of the release.
-        counter: u64,
-    },
-    /// Another copy of the folder knows a newer root.
-    #[error(
-        "the broker's deployment for {audience} needs root {min_root_version} and deploy epoch {deploy_epoch}, \
-         the newest root of this folder has version {version} and epoch {epoch}; bring the folder up to date"
-    )]
-    StaleFolder {
-        /// The audience.
-        audience: Audience,
-        /// The least root of the broker's deployment.
-        min_root_version: u64,
-        /// Its deploy epoch.
-        deploy_epoch: u64,
-        /// The version of this folder's newest root.
-        version: u64,
-        /// Its deploy epoch.
-        epoch: u64,
-    },
-    /// Who is asked about devices does not answer.
-    #[error(transparent)]
-    Devices(#[from] DevicesError),
-    /// There is no nonce to echo.
-    #[error("there is no nonce of {audience} to echo: {why}")]
-    NoNonce {
-        /// Who was asked.
-        audience: Audience,
-        /// Why there is none.
-        why: &'static str,
-    },
-    /// The device is not in the list.
-    #[error("{0} is not in the device list, or is decommissioned")]
-    UnknownDevice(DeviceId),
-    /// Two deployments with one sequence.
-    #[error(
-        "the broker holds sequence {sequence} for {audience} with another content than this folder signed; \
-         another copy of the folder published it, or the deploy key is stolen"
-    )]
-    Conflict {
-        /// The audience.
-        audience: Audience,
-        /// The sequence.
-        sequence: u64,
-    },
+/// Which audiences have a deployment here, for a message.
+fn audience_names(fleet: &Fleet) -> Result<String, FolderError> {
+    let names: Vec<String> = fleet.audiences()?.iter().map(ToString::to_string).collect();
+    Ok(match names.as_slice() {
+        [] => String::from("no audience has one"),
+        names => format!("these have one: {}", names.join(", ")),
+    })
 }
 
-impl Coded for DeployError {
-    fn code(&self) -> Code {
-        match self {
-            DeployError::Folder(error) => error.code(),
-            DeployError::Link(error) => error.code(),
-            DeployError::Devices(error) => error.code(),
-            DeployError::NoNonce { .. } => code::fleet::NO_NONCE,
-            DeployError::UnknownDevice(_) => code::fleet::DEVICE_UNKNOWN,
-            DeployError::BelowFloor { .. } => code::update::BELOW_FLOOR,
-            DeployError::StaleFolder { .. } | DeployError::Conflict { .. } => code::fleet::EQUIVOCATION,
-        }
-    }
-}
-
-/// Signs, keeps and publishes the next deployment of an audience. Models that the request does not
+/// Checks, signs and publishes the next deployment of an audience, and records it. Models that the request does not
 /// name stay as they were.
 ///
 /// # Errors
-/// The folder, the broker, or a conflict between the two.
+/// Devices would refuse it; the folder, the broker, or a conflict between the two.
 pub async fn deploy(
     fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
+    session: &mut Session,
     request: &DeployRequest,
 ) -> Result<Deployed, DeployError> {
-    let base = base(fleet, link, events, &request.audience).await?;
+    reconcile(fleet, session, request.terms).await?;
+    check::audience(fleet, &request.audience, request.new_channel)?;
+    check::releases(fleet, session, &request.model, &request.want).await?;
+    let base = base(fleet, session, &request.audience).await?;
     let mut deployment = next(fleet, base.as_deref(), request)?;
     if request.echo {
-        deployment.nonce_echo = Some(nonce(fleet, link, events, &request.audience).await?);
+        deployment.nonce_echo = Some(nonce(fleet, session, &request.audience).await?);
     }
-    publish(fleet, link, deployment, request.terms).await
+    let failed_before = check::failed_before(fleet, session, request).await?;
+    let deployed = publish(fleet, session, deployment, request.terms).await?;
+    Ok(Deployed { failed_before, ..deployed })
+}
+
+/// Records what an interrupted command published, unless nothing is to be changed.
+async fn reconcile(fleet: &Fleet, session: &mut Session, terms: Terms) -> Result<(), DeployError> {
+    if terms.dry_run { Ok(()) } else { Ok(attempt::reconcile(fleet, session).await?) }
 }
 
 /// What the next deployment of an audience continues: the newest that this folder or the broker holds.
 async fn base(
     fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
+    session: &mut Session,
     audience: &Audience,
 ) -> Result<Option<Verified<Deployment>>, DeployError> {
     let local = fleet.deployment(audience)?;
-    let retained_one = retained_deployment(fleet, link, events, audience).await?;
+    let retained_one = retained_deployment(fleet, session, audience).await?;
     newest(fleet, local, retained_one)
 }
 
-/// Signs a deployment, keeps it, and publishes it behind what it is judged by.
+/// Signs a deployment, publishes it behind what it is judged by, and records it.
 async fn publish(
     fleet: &Fleet,
-    link: &Link,
+    session: &mut Session,
     deployment: Deployment,
     terms: Terms,
 ) -> Result<Deployed, DeployError> {
+    let (_, digest) = document::to_body(&deployment).map_err(FolderError::from)?;
     if terms.dry_run {
-        let (_, digest) = document::to_body(&deployment).map_err(FolderError::from)?;
-        return Ok(Deployed { deployment, digest });
+        return Ok(Deployed { deployment, digest, failed_before: Vec::new() });
     }
+    publish_trust(fleet, session).await?;
     let deployment = fleet.sign(&deployment)?;
-    let trust = publish::trust_messages(fleet)?;
-    fleet.store_deployment(&deployment)?;
-    for message in trust {
-        link.publish(message).await?;
-    }
-    let topic = topic::deployment(fleet.name(), &deployment.audience);
-    link.publish(retained(topic, Bytes::copy_from_slice(deployment.envelope()))).await?;
-    Ok(Deployed { digest: deployment.digest(), deployment: Deployment::clone(&deployment) })
+    attempt::publish_and_record(fleet, session, &deployment).await?;
+    Ok(Deployed { digest, deployment: Deployment::clone(&deployment), failed_before: Vec::new() })
+}
+
+/// Makes the broker hold what devices and collectors judge by: the roots and the device list.
+async fn publish_trust(fleet: &Fleet, session: &mut Session) -> Result<(), DeployError> {
+    let survey = registry::survey(fleet, session, publish::trust_messages(fleet)?).await?;
+    Ok(session.publish(&survey.missing, |_| {}).await?)
 }
 
 /// The nonce of a device's boot, from what it says of itself; a device takes no other than its own.
-async fn nonce(
-    fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
-    audience: &Audience,
-) -> Result<String, DeployError> {
+async fn nonce(fleet: &Fleet, session: &mut Session, audience: &Audience) -> Result<String, DeployError> {
     let Audience::Device(device) = audience else {
         return Err(DeployError::NoNonce { audience: audience.clone(), why: "only a device has a nonce" });
     };
+    let (link, events) = session.reader();
     let rows = devices::devices(fleet, link, events, RETAINED_WAIT).await?;
     let presence = rows.into_iter().find(|row| row.id == *device).and_then(|row| row.presence);
     let why = match presence {
@@ -213,25 +146,11 @@ async fn nonce(
 /// devices will refuse it, too.
 async fn retained_deployment(
     fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
+    session: &mut Session,
     audience: &Audience,
 ) -> Result<Option<Verified<Deployment>>, LinkError> {
-    let filter = topic::deployment(fleet.name(), audience);
-    let subscription = Subscription { filter: filter.clone(), max_payload_bytes: MAX_ENVELOPE_BYTES };
-    link.subscribe(&[subscription]).await?;
-    let arrival = async {
-        while let Some(event) = events.recv().await {
-            if let Event::Received(message) = event
-                && message.topic == filter
-            {
-                return Some(message.payload);
-            }
-        }
-        None
-    };
-    let payload = tokio::time::timeout(RETAINED_WAIT, arrival).await.ok().flatten();
-    link.unsubscribe(&[filter]).await?;
+    let topic = topic::deployment(fleet.name(), audience);
+    let payload = session.retained(std::slice::from_ref(&topic)).await?.remove(&topic);
     Ok(payload.and_then(|envelope| match fleet.root().verify::<Deployment>(&envelope) {
         Ok(deployment) if deployment.audience == *audience => Some(deployment),
         Ok(_) => None,
@@ -319,11 +238,12 @@ fn successor(
     terms: Terms,
 ) -> Result<Deployment, DeployError> {
     let root = fleet.root().root();
+    if terms.validity_s == 0 {
+        return Err(DeployError::Validity);
+    }
     // What an older epoch said is still what the audience runs; its sequences and floors are void.
-    let sequence = match base {
-        Some(base) => fleet.sequence_after::<Deployment>(base.deploy_epoch, base.sequence)?,
-        None => 1,
-    };
+    let newest = base.map(|base| (base.deploy_epoch, base.sequence));
+    let sequence = fleet.next_sequence::<Deployment>(&Place::Deployment(audience.clone()), newest)?;
     let mut models: Vec<ModelEntry> = base.map(|base| base.models.clone()).unwrap_or_default();
     // `retry` was said once: it does not stay.
     models.iter_mut().for_each(|entry| entry.retry = false);
@@ -366,8 +286,17 @@ fn expect_above_floor(
     }
 }
 
+mod audience;
+mod check;
+mod error;
+pub mod follow;
+pub mod overview;
 mod renew;
+mod withdraw;
+pub use audience::says_nothing;
+pub use error::DeployError;
 pub use renew::{Renewal, Which, decommission, move_device, renew};
+pub use withdraw::{Withdrawn, withdraw};
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -12,7 +12,7 @@ use dunlin_mqtt::{Event, Events, Link, LinkError, Subscription};
 use crate::folder::{Fleet, FolderError};
 
 /// The longest presence message, in bytes.
-const MAX_PRESENCE_BYTES: usize = 4096;
+pub(crate) const MAX_PRESENCE_BYTES: usize = 4096;
 
 /// How many times the quiet time collecting may take in all.
 const MOST_QUIETS: u32 = 20;

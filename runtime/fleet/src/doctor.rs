@@ -16,7 +16,7 @@ use dunlin_core::topic::{self, TelemetryClass};
 use dunlin_mqtt::{Event, Events, Link, LinkError, Message, Subscription};
 use serde::Serialize;
 
-use crate::publish;
+use crate::{publish, remedy};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -172,12 +172,7 @@ async fn within(
 }
 
 const SIZES: [(&str, usize, Verdict, &str); 3] = [
-    (
-        "a chunk of 32 KiB",
-        DEFAULT_CHUNK_BYTES,
-        Verdict::Bad,
-        "raise the broker's limit on packets or retained messages: mosquitto's message_size_limit, EMQX's mqtt.max_packet_size",
-    ),
+    ("a chunk of 32 KiB", DEFAULT_CHUNK_BYTES, Verdict::Bad, remedy::SIZE),
     (
         "a document of 64 KiB",
         MAX_ENVELOPE_BYTES,

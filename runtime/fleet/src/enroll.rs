@@ -15,6 +15,7 @@ use dunlin_core::key::{PublicKey, SecretKey};
 use dunlin_mqtt::BrokerUrl;
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::Place;
 use crate::file::{self, FileError, Readers};
 use crate::folder::{Fleet, FolderError};
 use crate::key::{self, KeyFileError};
@@ -282,10 +283,8 @@ impl Fleet {
     /// The device list as it stands, with the sequence of the next one.
     pub(crate) fn next_device_list(&self, now_unix_s: u64) -> Result<DeviceList, FolderError> {
         let (deploy_epoch, old) = (self.root().root().deploy_epoch, self.device_list()?);
-        let sequence = match &old {
-            Some(old) => self.sequence_after::<DeviceList>(old.deploy_epoch, old.sequence)?,
-            None => 1,
-        };
+        let newest = old.as_ref().map(|old| (old.deploy_epoch, old.sequence));
+        let sequence = self.next_sequence::<DeviceList>(&Place::DeviceList, newest)?;
         Ok(DeviceList {
             schema: SCHEMA,
             fleet: self.name().clone(),

@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Everyone that the umask lets.
+    /// Everyone that the umask lets; only the owner and the group may write, whatever it says.
     Anyone,
     /// The owner alone: mode 0600.
     Owner,
@@ -76,7 +76,8 @@ pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// The system refuses.
 pub fn create_dir(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(FileError::new("create", path))
+    // Others must not replace what is in it, whatever the umask says.
+    fs::DirBuilder::new().recursive(true).mode(0o775).create(path).map_err(FileError::new("create", path))
 }
 
 /// The entries of a folder by name, in order; none where there is no such folder.
@@ -124,7 +125,7 @@ fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let mode = match readers {
-        Readers::Anyone => 0o666,
+        Readers::Anyone => 0o664,
         Readers::Owner => 0o600,
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;

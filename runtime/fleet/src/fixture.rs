@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use dunlin_core::document::{Audience, Lineage};
 
 use crate::Fleet;
+use crate::enroll::EnrollRequest;
 use crate::release::{ReleaseRequest, Released};
 use crate::tensor::Tensor;
 
@@ -77,6 +78,23 @@ impl Plant {
     /// The folder, opened anew.
     pub(crate) fn opened(&self) -> Fleet {
         Fleet::open(self.fleet.folder()).unwrap()
+    }
+
+    /// Enrols a device in the channel `stable`; its bundle is beside the folder.
+    pub(crate) fn enroll(&self, device: &str) {
+        let request = EnrollRequest {
+            device: device.parse().unwrap(),
+            channel: "stable".parse().unwrap(),
+            broker: "mqtt://broker".parse().unwrap(),
+            authority: None,
+            client_certificate: false,
+            listen: "127.0.0.1:1".parse().unwrap(),
+            out: self.beside(device),
+            public: None,
+            first_connect_jitter_s: 0,
+            now_unix_s: TODAY,
+        };
+        self.fleet.enroll(&request).unwrap();
     }
 
     /// A release of `y = x + 1`.

@@ -8,7 +8,9 @@
 //! releases/<model>/<counter>.json  releases, signed
 //! blobs/<sha256>                   modules, attachments and chunk lists
 //! deployments/{channel,device}/<name>.json   the newest deployment of each audience, signed
+//! history/{channel,device}/<name>/<epoch>-<sequence>.json   deployments that said something else before, signed
 //! devices.json                     the device list, signed
+//! attempts/                        sequences that are taken and whose documents the broker did not confirm
 //! pending/<kind>-<digest>.json     what still needs signatures
 //! ```
 //! Every file is replaced whole. Signed files are verified again each time that they are read, and hold
@@ -18,6 +20,7 @@
 
 mod begin;
 mod error;
+mod history;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -116,17 +119,6 @@ impl Fleet {
         (1..=self.root.version())
             .map(|version| Ok((version, file::read(&root_path(&self.folder, version))?)))
             .collect()
-    }
-
-    /// The sequence after one that a document of a deploy epoch has: a new epoch starts anew.
-    pub(crate) fn sequence_after<T: Document>(
-        &self,
-        deploy_epoch: u64,
-        sequence: u64,
-    ) -> Result<u64, FolderError> {
-        let same_epoch = deploy_epoch == self.root.root().deploy_epoch;
-        let next = if same_epoch { sequence.checked_add(1) } else { Some(1) };
-        next.ok_or_else(|| FolderError::Document(exhausted::<T>("sequence", "the next deploy epoch")))
     }
 
     /// Verifies a document of this fleet.
@@ -277,11 +269,12 @@ impl Fleet {
         Ok(audiences)
     }
 
-    /// Keeps a deployment, synced to disk, before it is published.
+    /// Records a deployment; one that it replaces and that said something else becomes history.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be read or written.
     pub(crate) fn store_deployment(&self, deployment: &Verified<Deployment>) -> Result<(), FolderError> {
+        self.keep_superseded(deployment)?;
         let path = self.deployment_path(&deployment.audience);
         Ok(file::replace(&path, deployment.envelope(), Readers::Anyone)?)
     }

@@ -5,6 +5,7 @@
 //! [`dunlin_mqtt`]. The rules of the documents are [`dunlin_core`]'s, so that a device cannot see them
 //! otherwise. Nothing here prints: callers get values, and progress by callback.
 
+mod attempt;
 pub mod ceremony;
 pub mod connection;
 pub mod consumer;
@@ -20,7 +21,10 @@ pub mod key;
 pub mod publish;
 pub mod registry;
 pub mod release;
+mod remedy;
+pub mod retention;
 pub mod run;
+pub mod session;
 pub mod signing;
 pub mod tail;
 pub mod tensor;
@@ -29,3 +33,4 @@ pub mod tensor;
 mod fixture;
 
 pub use folder::{Fleet, FolderError};
+pub use session::Session;

@@ -1,18 +1,22 @@
 //! Publishing: a release's chunks, lists and documents become retained messages.
 //!
 //! The broker is a cache: publishing twice changes nothing, and repairs what the broker lost. The
-//! release goes last, so that nobody who sees it waits for a chunk. Every chunk is hashed again first.
+//! release goes last, so that a device that sees it finds every chunk. Every chunk is hashed again first, and what
+//! is sent is read back ([`Session::publish`]).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use dunlin_core::code::{Code, Coded};
+use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::{Blob, Chunks, Release};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, chunk, topic};
 use dunlin_mqtt::{Link, LinkError, Message, PUBLISH_WINDOW};
 
+use crate::attempt;
 use crate::folder::{Fleet, FolderError};
+use crate::registry::{self, Survey};
+use crate::session::{NotKept, Session};
 
 /// Why publishing stopped.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +27,37 @@ pub enum PublishError {
     /// A chunk list cannot be read.
     #[error(transparent)]
     ChunkList(#[from] chunk::ChunkListError),
-    /// The broker did not take a message.
+    /// The broker does not answer.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The broker did not acknowledge a message.
+    #[error(
+        "the broker did not acknowledge the message on {topic}; some brokers close the connection over a message \
+         that this user may not send"
+    )]
+    Unacknowledged {
+        /// Its topic.
+        topic: String,
+    },
+    /// The broker acknowledged messages and does not hold them.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
+    /// The broker holds a newer document than the folder.
+    #[error(
+        "the broker holds sequence {theirs} of deploy epoch {epoch} on {topic}, this folder has {ours}: another copy \
+         of the folder published it; bring the folder up to date, or sign what it holds again with `dunlin deploy \
+         resign --all`"
+    )]
+    Newer {
+        /// The topic.
+        topic: String,
+        /// The broker's deploy epoch.
+        epoch: u64,
+        /// The broker's sequence.
+        theirs: u64,
+        /// What the folder has.
+        ours: String,
+    },
 }
 
 impl Coded for PublishError {
@@ -34,8 +66,38 @@ impl Coded for PublishError {
             PublishError::Folder(error) => error.code(),
             PublishError::ChunkList(error) => error.code(),
             PublishError::Link(error) => error.code(),
+            PublishError::Unacknowledged { .. } => code::fleet::PUBLISH_UNACKNOWLEDGED,
+            PublishError::NotKept(_) => code::fleet::PUBLISH_NOT_KEPT,
+            PublishError::Newer { .. } => code::fleet::EQUIVOCATION,
         }
     }
+}
+
+/// Publishes what the broker lacks of these messages and reads it back. The callback gets what is missing before
+/// anything is sent, and then the payload bytes of each message that is known to be kept.
+///
+/// # Errors
+/// The broker holds a newer document, or does not take or keep what is sent.
+pub async fn publish(
+    fleet: &Fleet,
+    session: &mut Session,
+    messages: Vec<Message>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Survey, PublishError> {
+    attempt::reconcile(fleet, session).await?;
+    let survey = registry::survey(fleet, session, messages).await?;
+    progress(Progress::Missing(survey.missing_bytes()));
+    session.publish(&survey.missing, |bytes| progress(Progress::Kept(bytes))).await?;
+    Ok(survey)
+}
+
+/// How far publishing is, in bytes of payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// What is to be sent.
+    Missing(u64),
+    /// More of it that the broker keeps.
+    Kept(u64),
 }
 
 /// What a release puts on the broker, in the order of publishing: roots, device list, the chunks of the
@@ -59,15 +121,18 @@ pub fn messages(fleet: &Fleet, release: &Verified<Release>) -> Result<Vec<Messag
     Ok(messages)
 }
 
+/// Every root.
+pub(crate) fn root_messages(fleet: &Fleet) -> Result<Vec<Message>, FolderError> {
+    let roots = fleet.root_envelopes()?.into_iter();
+    Ok(roots.map(|(version, root)| retained(topic::root(fleet.name(), version), Bytes::from(root))).collect())
+}
+
 /// Every root and the device list: what devices and collectors trust.
 ///
 /// # Errors
 /// A file of the folder cannot be read or verified.
 pub fn trust_messages(fleet: &Fleet) -> Result<Vec<Message>, FolderError> {
-    let mut messages = Vec::new();
-    for (version, envelope) in fleet.root_envelopes()? {
-        messages.push(retained(topic::root(fleet.name(), version), Bytes::from(envelope)));
-    }
+    let mut messages = root_messages(fleet)?;
     if let Some(list) = fleet.device_list()? {
         if !fleet.is_current(&list) {
             let (path, remedy) = (fleet.folder().join("devices.json"), "run `dunlin deploy resign --all`");

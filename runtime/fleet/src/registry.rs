@@ -1,35 +1,20 @@
-//! The broker as the registry: what it retains of a fleet, what it lost, and what nobody needs any more.
+//! The broker as the registry: what it retains of a fleet, and what it lost.
 //!
 //! Retained messages are a cache of the fleet's folder. [`survey`] asks the broker which of them it has, so
-//! that only the others are sent; [`everything`] is all that the folder would publish; [`unreferenced`] finds
-//! releases and chunks that no deployment can lead a device to.
+//! that only the others are sent; [`everything`] is all that the folder would publish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_core::Digest;
-use dunlin_core::code::{Code, Coded};
-use dunlin_core::document::{Audience, Chunks, Release, Want};
+use dunlin_core::document::{Deployment, DeviceList, Document, Release, Want};
 use dunlin_core::topic;
 use dunlin_core::trust::Verified;
-use dunlin_mqtt::{Event, Events, Link, LinkError, Message, Subscription};
+use dunlin_mqtt::Message;
 
 use crate::folder::{Fleet, FolderError};
 use crate::publish::{self, PublishError, retained};
-
-/// How long a retained message may take to come after its subscription was acknowledged.
-const RETAINED_WAIT: Duration = Duration::from_millis(700);
-
-/// Topics that are asked for at a time: AWS IoT Core allows 50 subscriptions a connection.
-const WINDOW: usize = 40;
-
-/// The longest payload of a retained message: envelopes are shorter than the longest chunk.
-const MAX_PAYLOAD_BYTES: usize = dunlin_core::chunk::MAX_CHUNK_BYTES;
-
-/// How many of a model's newest releases stay on the broker, whatever is deployed: a device that goes back
-/// may need them.
-pub const KEPT_RELEASES: usize = 3;
+use crate::session::{Session, WINDOW};
 
 /// What a broker has of some messages.
 #[derive(Debug, Default)]
@@ -60,53 +45,71 @@ fn payload_bytes(messages: &[Message]) -> u64 {
 /// none of the first chunks, it is taken to have none at all, since each that is missing costs a wait.
 ///
 /// # Errors
-/// The broker does not answer.
-pub async fn survey(link: &Link, events: &mut Events, messages: Vec<Message>) -> Result<Survey, LinkError> {
+/// The broker does not answer, or holds a newer deployment or device list than the one to be sent.
+pub async fn survey(
+    fleet: &Fleet,
+    session: &mut Session,
+    messages: Vec<Message>,
+) -> Result<Survey, PublishError> {
+    let is_chunk = |message: &Message| message.topic.contains("/chunk/");
     let mut survey = Survey::default();
     let mut rest = messages.into_iter();
+    let mut has_no_chunks = false;
     loop {
-        let window: Vec<Message> = rest.by_ref().take(WINDOW).collect();
+        let mut window = Vec::new();
+        while window.len() < WINDOW
+            && let Some(message) = rest.next()
+        {
+            let place = if has_no_chunks && is_chunk(&message) { &mut survey.missing } else { &mut window };
+            place.push(message);
+        }
         if window.is_empty() {
             return Ok(survey);
         }
-        let topics: BTreeSet<String> = window.iter().map(|message| message.topic.clone()).collect();
-        let found = fetch(link, events, topics).await?;
-        let (present, missing): (Vec<Message>, Vec<Message>) =
-            window.into_iter().partition(|message| found.get(&message.topic) == Some(&message.payload));
-        survey.present.extend(present);
-        survey.missing.extend(missing);
-        // Documents come first and may be there alone.
-        let is_chunk = |message: &Message| message.topic.contains("/chunk/");
-        if survey.missing.iter().any(is_chunk) && !survey.present.iter().any(is_chunk) {
-            survey.missing.extend(rest);
-            return Ok(survey);
+        let topics: Vec<String> = window.iter().map(|message| message.topic.clone()).collect();
+        let found = session.retained(&topics).await?;
+        for message in window {
+            match found.get(&message.topic) {
+                Some(payload) if *payload == message.payload => survey.present.push(message),
+                Some(payload) => {
+                    expect_not_newer(fleet, &message, payload)?;
+                    survey.missing.push(message);
+                }
+                None => survey.missing.push(message),
+            }
         }
+        has_no_chunks = survey.missing.iter().any(is_chunk) && !survey.present.iter().any(is_chunk);
     }
 }
 
-/// The retained messages of some topics, as far as the broker has them.
-pub(crate) async fn fetch(
-    link: &Link,
-    events: &mut Events,
-    topics: BTreeSet<String>,
-) -> Result<BTreeMap<String, Bytes>, LinkError> {
-    let filters: Vec<String> = topics.iter().cloned().collect();
-    let subscriptions: Vec<Subscription> =
-        filters.iter().map(|filter| Subscription::new(filter.clone(), MAX_PAYLOAD_BYTES)).collect();
-    link.subscribe(&subscriptions).await?;
-    let mut found = BTreeMap::new();
-    while found.len() < topics.len() {
-        match tokio::time::timeout(RETAINED_WAIT, events.recv()).await {
-            Ok(Some(Event::Received(message))) if topics.contains(&message.topic) => {
-                found.insert(message.topic, message.payload);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(LinkError::Closed),
-            Err(_) => break,
-        }
+/// Refuses to replace a document that another copy of the folder published since.
+fn expect_not_newer(fleet: &Fleet, ours: &Message, theirs: &Bytes) -> Result<(), PublishError> {
+    let place = |envelope: &[u8]| {
+        place::<Deployment>(fleet, envelope, |deployment| (deployment.deploy_epoch, deployment.sequence))
+            .or_else(|| place::<DeviceList>(fleet, envelope, |list| (list.deploy_epoch, list.sequence)))
+    };
+    let (Some((ours_at, ours_digest)), Some((theirs_at, theirs_digest))) =
+        (place(&ours.payload), place(theirs))
+    else {
+        return Ok(());
+    };
+    if theirs_at < ours_at || theirs_digest == ours_digest {
+        return Ok(());
     }
-    link.unsubscribe(&filters).await?;
-    Ok(found)
+    let (topic, (epoch, theirs)) = (ours.topic.clone(), theirs_at);
+    let ours =
+        if theirs_at == ours_at { "another content".into() } else { format!("sequence {}", ours_at.1) };
+    Err(PublishError::Newer { topic, epoch, theirs, ours })
+}
+
+/// The deploy epoch and the sequence of a document that devices would accept, and its digest.
+fn place<T: Document>(
+    fleet: &Fleet,
+    envelope: &[u8],
+    of: impl Fn(&T) -> (u64, u64),
+) -> Option<((u64, u64), Digest)> {
+    let document = fleet.root().verify::<T>(envelope).ok()?;
+    Some((of(&document), document.digest()))
 }
 
 /// All that this folder publishes: roots, the device list, the deployments that are current, and each release
@@ -126,7 +129,7 @@ pub fn everything(fleet: &Fleet) -> Result<Vec<Message>, PublishError> {
     publish::trust_messages(fleet)?.into_iter().for_each(&mut add);
     let mut deployments = Vec::new();
     let mut named = BTreeSet::new();
-    for audience in fleet.audiences()? {
+    for audience in fleet.served_audiences()? {
         let Some(deployment) = fleet.deployment(&audience)? else { continue };
         if !fleet.is_current(&deployment) {
             tracing::warn!(%audience, "its deployment is signed with an old key: dunlin deploy resign --all");
@@ -143,7 +146,7 @@ pub fn everything(fleet: &Fleet) -> Result<Vec<Message>, PublishError> {
     Ok(order.into_iter().filter_map(|topic| messages.remove(&topic)).collect())
 }
 
-fn releases_of(want: &Want) -> Vec<Digest> {
+pub(crate) fn releases_of(want: &Want) -> Vec<Digest> {
     match want {
         Want::Release { stable, candidate } => {
             std::iter::once(*stable).chain(candidate.map(|candidate| candidate.release)).collect()
@@ -152,140 +155,10 @@ fn releases_of(want: &Want) -> Vec<Digest> {
     }
 }
 
-fn all_releases(fleet: &Fleet) -> Result<Vec<Verified<Release>>, FolderError> {
+pub(crate) fn all_releases(fleet: &Fleet) -> Result<Vec<Verified<Release>>, FolderError> {
     let mut releases = Vec::new();
     for model in fleet.models()? {
         releases.extend(fleet.releases(&model)?);
     }
     Ok(releases)
-}
-
-/// What the broker retains and no device can be led to.
-#[derive(Debug, Default)]
-pub struct Unreferenced {
-    /// The topics of releases and chunks, with the bytes that each retains.
-    pub topics: BTreeMap<String, u64>,
-    /// How many releases and chunks are needed.
-    pub kept: usize,
-    /// Releases that a deployment names and this folder does not have: their chunks are not known, and so
-    /// nothing can be called unreferenced.
-    pub unknown: Vec<(Audience, Digest)>,
-}
-
-/// Finds what the broker retains of this fleet's releases and chunks beside what the deployments name and the
-/// newest [`KEPT_RELEASES`] of each model. Downloads what is retained.
-///
-/// # Errors
-/// The folder cannot be read, or the broker does not answer.
-pub async fn unreferenced(
-    fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
-) -> Result<Unreferenced, RegistryError> {
-    let releases = all_releases(fleet)?;
-    let mut keep = BTreeSet::new();
-    let mut result = Unreferenced::default();
-    for audience in fleet.audiences()? {
-        let Some(deployment) = fleet.deployment(&audience)? else { continue };
-        for digest in deployment.models.iter().flat_map(|entry| releases_of(&entry.want)) {
-            if !releases.iter().any(|release| release.digest() == digest) {
-                result.unknown.push((audience.clone(), digest));
-            }
-            keep.insert(digest);
-        }
-    }
-    for model in fleet.models()? {
-        let of_model = releases.iter().filter(|release| release.model == model);
-        keep.extend(of_model.rev().take(KEPT_RELEASES).map(|release| release.digest()));
-    }
-    if !result.unknown.is_empty() {
-        return Ok(result);
-    }
-    let mut needed = BTreeSet::new();
-    for release in releases.iter().filter(|release| keep.contains(&release.digest())) {
-        needed.insert(topic::release(fleet.name(), &release.digest()));
-        for chunk in chunks(fleet, release)? {
-            needed.insert(topic::chunk(fleet.name(), &chunk));
-        }
-    }
-    let retained = everything_below(fleet, link, events).await?;
-    result.kept = retained.keys().filter(|topic| needed.contains(*topic)).count();
-    result.topics = retained.into_iter().filter(|(topic, _)| !needed.contains(topic)).collect();
-    Ok(result)
-}
-
-/// The chunks of a release, and the lists that are chunks themselves.
-fn chunks(fleet: &Fleet, release: &Release) -> Result<Vec<Digest>, RegistryError> {
-    let mut digests = Vec::new();
-    let attachments = release.attachments.iter().map(|attachment| &attachment.blob);
-    for blob in std::iter::once(&release.artifact).chain(attachments) {
-        match &blob.chunks {
-            Chunks::Inline(refs) => digests.extend(refs.iter().map(|chunk| chunk.digest)),
-            Chunks::List(list) => {
-                digests.push(list.digest);
-                let refs = dunlin_core::chunk::decode_list(&fleet.blob(&list.digest)?, blob.size_bytes)
-                    .map_err(PublishError::from)?;
-                digests.extend(refs.iter().map(|chunk| chunk.digest));
-            }
-        }
-    }
-    Ok(digests)
-}
-
-/// Every release and chunk that the broker retains of a fleet, by topic, with its bytes.
-async fn everything_below(
-    fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
-) -> Result<BTreeMap<String, u64>, LinkError> {
-    let filters = [topic::every_release(fleet.name()), topic::every_chunk(fleet.name())];
-    let subscriptions = filters.each_ref().map(|filter| Subscription::new(filter.clone(), MAX_PAYLOAD_BYTES));
-    link.subscribe(&subscriptions).await?;
-    let mut found = BTreeMap::new();
-    while let Ok(event) = tokio::time::timeout(RETAINED_WAIT, events.recv()).await {
-        match event {
-            Some(Event::Received(message)) if message.retain => {
-                found.insert(message.topic, message.payload.len() as u64);
-            }
-            Some(_) => {}
-            None => return Err(LinkError::Closed),
-        }
-    }
-    link.unsubscribe(&filters).await?;
-    Ok(found)
-}
-
-/// Deletes retained messages; releases before chunks, so that nobody is led to what is going.
-///
-/// # Errors
-/// The broker does not answer.
-pub async fn delete(link: &Link, topics: impl IntoIterator<Item = String>) -> Result<(), LinkError> {
-    let (releases, chunks): (Vec<String>, Vec<String>) =
-        topics.into_iter().partition(|topic| topic.contains("/release/"));
-    let messages = releases.into_iter().chain(chunks).map(|topic| retained(topic, Bytes::new())).collect();
-    publish::send(link, messages, |_| {}).await
-}
-
-/// Why nothing is known of the broker.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The folder stands in the way.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The folder does not hold what it should.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The broker does not answer.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-}
-
-impl Coded for RegistryError {
-    fn code(&self) -> Code {
-        match self {
-            RegistryError::Folder(error) => error.code(),
-            RegistryError::Publish(error) => error.code(),
-            RegistryError::Link(error) => error.code(),
-        }
-    }
 }

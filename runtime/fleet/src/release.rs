@@ -6,6 +6,7 @@
 
 mod baseline;
 pub mod difference;
+pub mod loss;
 mod provenance;
 mod resign;
 
@@ -25,6 +26,7 @@ use dunlin_core::id::ModelName;
 use dunlin_core::precompiled::{Head, Machine, PrecompiledError};
 use dunlin_sandbox::Summary;
 
+use self::loss::Loss;
 use crate::folder::{Fleet, FolderError, exhausted};
 use crate::golden::{self, GoldenFileError};
 use crate::run::{DEADLINE_US, RunError, Runner, local_limits};
@@ -74,6 +76,8 @@ pub struct Draft {
     pub release: Release,
     /// The newest release of the model so far.
     pub previous: Option<Release>,
+    /// What the release before had for devices to check, and this one has not.
+    pub losses: Vec<Loss>,
     /// How many golden vectors were checked and attached.
     pub golden_vectors: usize,
     /// How many rows the baseline counts.
@@ -110,6 +114,14 @@ pub enum ReleaseError {
         version: String,
         /// The counter of the release that has it.
         counter: u64,
+    },
+    /// The version is none.
+    #[error("{version:?} is no semantic version, as 1.2.0 is: {error}")]
+    Version {
+        /// What was given.
+        version: String,
+        /// What the parser says.
+        error: semver::Error,
     },
     /// The module does not run.
     #[error(transparent)]
@@ -169,6 +181,7 @@ impl Coded for ReleaseError {
         match self {
             ReleaseError::Folder(error) => error.code(),
             ReleaseError::Exists { .. } => code::fleet::RELEASE_EXISTS,
+            ReleaseError::Version { .. } => code::fleet::VERSION_INVALID,
             ReleaseError::Run(error) | ReleaseError::Row { error, .. } => error.code(),
             ReleaseError::Columns { .. } | ReleaseError::NoRows => code::fleet::TENSOR_SHAPE,
             ReleaseError::Golden(error) => error.code(),
@@ -203,6 +216,9 @@ impl Fleet {
     /// # Errors
     /// The module is not admitted, gives wrong golden outputs, or the version is taken.
     pub fn draft_release(&self, request: ReleaseRequest) -> Result<Draft, ReleaseError> {
+        if let Err(error) = semver::Version::parse(&request.version) {
+            return Err(ReleaseError::Version { version: request.version, error });
+        }
         let previous = self.releases(&request.model)?.pop().map(|release| Release::clone(&release));
         let summary = dunlin_sandbox::inspect(&request.module)?;
         let (artifact, mut files) = pack(request.module.clone(), &restarts(&summary))?;
@@ -270,6 +286,7 @@ impl Fleet {
         // With all that is attached it may be too long.
         document::to_body(&release)?;
         Ok(Draft {
+            losses: previous.as_ref().map(|previous| loss::losses(previous, &release)).unwrap_or_default(),
             release,
             previous,
             golden_vectors: golden_vectors.unwrap_or(0),

@@ -44,7 +44,7 @@ pub async fn next(events: &mut Events, fleet: &FleetId) -> Option<Record> {
     }
 }
 
-fn record(fleet: &FleetId, topic: &str, payload: &[u8]) -> Option<Record> {
+pub(crate) fn record(fleet: &FleetId, topic: &str, payload: &[u8]) -> Option<Record> {
     let (device, class) = topic::parse_telemetry(fleet, topic)?;
     match serde_json::from_slice(payload) {
         Ok(json) => Some(Record { device, class, json }),

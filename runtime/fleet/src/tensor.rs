@@ -12,6 +12,13 @@ use npyz::{Order, WriterBuilder as _};
 /// Up to this magnitude, 2^53 - 1, no two integers become one double.
 const EXACT: f64 = 9_007_199_254_740_991.0;
 
+/// The longest header of a `.npy` file, in bytes; numpy writes 128 as a rule.
+const MAX_HEADER_BYTES: u64 = 64 * 1024;
+
+/// What the arrays of an archive may take in memory, in bytes: this, and so many times the file.
+const ARCHIVE_ALLOWANCE_BYTES: u64 = 256 << 20;
+const ARCHIVE_RATIO: u64 = 32;
+
 /// A tensor in memory: row-major, little-endian.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -121,7 +128,11 @@ impl Tensor {
         let file = File::open(path).map_err(unreadable(path))?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv") => read_csv(path, file),
-            Some("npy") => from_npy(BufReader::new(file)).map_err(unreadable(path)),
+            Some("npy") => {
+                let mut bytes = Vec::new();
+                BufReader::new(file).read_to_end(&mut bytes).map_err(unreadable(path))?;
+                from_npy(&bytes).map_err(unreadable(path))
+            }
             _ => Err(unreadable(path)("expected a name that ends in .npy or .csv")),
         }
     }
@@ -207,23 +218,43 @@ fn to_npz(arrays: &BTreeMap<String, Tensor>) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read, or is not of this format.
 pub fn read_npz(path: &Path) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
-    let mut archive = npyz::npz::NpzArchive::open(path).map_err(unreadable(path))?;
-    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let file = File::open(path).map_err(unreadable(path))?;
+    let file_bytes = file.metadata().map_err(unreadable(path))?.len();
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(unreadable(path))?;
+    let most = ARCHIVE_ALLOWANCE_BYTES.saturating_add(file_bytes.saturating_mul(ARCHIVE_RATIO));
+    let mut left = most;
     let mut tensors = BTreeMap::new();
-    for name in names {
-        let array = archive.by_name(&name).map_err(unreadable(path))?;
-        let array = array.ok_or_else(|| unreadable(path)(format!("the array {name} is missing")))?;
-        let tensor = from_reader(array).map_err(|reason| unreadable(path)(format!("{name}: {reason}")))?;
-        tensors.insert(name, tensor);
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(unreadable(path))?;
+        let Some(name) = npyz::npz::array_name_from_file_name(entry.name()).map(str::to_string) else {
+            continue;
+        };
+        let about = |reason: String| unreadable(path)(format!("{name}: {reason}"));
+        let too_large = || {
+            about(format!(
+                "the arrays take more than {most} bytes, far more than a file of {file_bytes} bytes holds: save them \
+                 in several files"
+            ))
+        };
+        // What the archive says of its size is a claim; what comes out is counted.
+        if entry.size() > left {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        entry.by_ref().take(left + 1).read_to_end(&mut bytes).map_err(|error| about(error.to_string()))?;
+        left = left.checked_sub(bytes.len() as u64).ok_or_else(too_large)?;
+        let tensor = from_npy(&bytes).map_err(about)?;
+        if tensors.insert(name.clone(), tensor).is_some() {
+            return Err(about(String::from("two arrays have this name")));
+        }
     }
     Ok(tensors)
 }
 
-fn from_npy(reader: impl Read) -> Result<Tensor, String> {
-    from_reader(npyz::NpyFile::new(reader).map_err(|error| error.to_string())?)
-}
-
-fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
+/// Reads an array of which the whole file is in memory: nothing that its header says makes it take more.
+fn from_npy(bytes: &[u8]) -> Result<Tensor, String> {
+    check_header(bytes)?;
+    let file = npyz::NpyFile::new(bytes).map_err(|error| error.to_string())?;
     if file.order() != Order::C && file.shape().len() > 1 {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray(a)".to_string());
     }
@@ -238,6 +269,53 @@ fn from_reader<R: Read>(file: npyz::NpyFile<R>) -> Result<Tensor, String> {
         ));
     }
     Ok(Tensor { dtype, shape, bytes })
+}
+
+/// Checks what the library takes on trust: the length of the header, for which it makes room, and the shape, whose
+/// extents it multiplies.
+///
+/// <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let not_npy = || String::from("it is no .npy file, which starts with \\x93NUMPY");
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or_else(not_npy)?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(not_npy)?;
+    let (length, rest) = match version {
+        [1, _] => {
+            rest.split_first_chunk::<2>().map(|(length, rest)| (u64::from(u16::from_le_bytes(*length)), rest))
+        }
+        [2 | 3, _] => {
+            rest.split_first_chunk::<4>().map(|(length, rest)| (u64::from(u32::from_le_bytes(*length)), rest))
+        }
+        [major, minor] => {
+            return Err(format!("it has version {major}.{minor} of the format; 1.0 to 3.0 are known"));
+        }
+    }
+    .ok_or_else(not_npy)?;
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("its header has {length} bytes, {MAX_HEADER_BYTES} are the most"));
+    }
+    let cut_short = || format!("its header of {length} bytes is cut off");
+    let (header, elements) = usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(cut_short)?;
+    let header = std::str::from_utf8(header).map_err(|_| String::from("its header is no text"))?;
+    for tuple in header.split('(').skip(1) {
+        let tuple = tuple.split(')').next().unwrap_or_default();
+        let extents = tuple.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+        let numbers: Result<Vec<u64>, _> = extents.map(str::parse::<u64>).collect();
+        let product =
+            numbers.ok().and_then(|numbers| numbers.iter().try_fold(1u64, |all, one| all.checked_mul(*one)));
+        // Every element takes a byte at least.
+        if product.is_none_or(|product| product > elements.len() as u64) {
+            let shape: String = tuple.chars().take(80).collect();
+            return Err(format!(
+                "it has {} bytes of elements, which are no array of shape ({shape})",
+                elements.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn elements<R: Read>(mut file: npyz::NpyFile<R>) -> Result<(DType, Vec<u8>), String> {
@@ -413,6 +491,101 @@ mod tests {
         for cut in [0, 7, 40, whole.len() - 4] {
             std::fs::write(&path, &whole[..cut]).unwrap();
             assert_eq!(Tensor::read(&path).unwrap_err().code().id, "tensor-file", "{cut} bytes");
+        }
+    }
+
+    /// A `.npy` file with this header.
+    fn npy(version: u8, length: u32, header: &str, elements: usize) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY".to_vec();
+        bytes.extend([version, 0]);
+        match version {
+            1 => bytes.extend((length as u16).to_le_bytes()),
+            _ => bytes.extend(length.to_le_bytes()),
+        }
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + elements, 0);
+        bytes
+    }
+
+    #[test]
+    fn claims_of_a_header_are_bounded() {
+        let header = |shape: &str, order: &str, descr: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n")
+        };
+        let file = |header: String| npy(1, header.len() as u32, &header, 24);
+        let sound = from_npy(&file(header("(3, 2)", "False", "<f4"))).unwrap();
+        assert_eq!((sound.shape, sound.bytes.len()), (vec![3, 2], 24));
+        for (bytes, words) in [
+            (npy(2, u32::MAX, "{", 100), "4294967295 bytes, 65536 are the most"),
+            (npy(2, 60_000, "{", 100), "is cut off"),
+            (npy(9, 2, "{}", 0), "version 9.0"),
+            (file(header("(1099511627776,)", "False", "<f4")), "no array of shape (1099511627776,)"),
+            (file(header("(4294967296, 4294967296, 2)", "False", "<f4")), "no array of shape"),
+            (file(header("(0, 18446744073709551615, 2)", "False", "<f4")), "no array of shape"),
+            (file(header("(4_294, 0)", "False", "<f4")), "no array of shape"),
+            (file(header("(-1,)", "False", "<f4")), "no array of shape"),
+            (file(header("(7,)", "False", "<f4")), ""),
+            (file(header("(5,)", "False", "<f4")), "no array of shape [5]"),
+            (file(header("(3, 2)", "True", "<f4")), "Fortran order"),
+            (file(header("(3,)", "False", "|O")), ""),
+            (file(header("(3,)", "False", "<c8")), "not supported"),
+        ] {
+            match from_npy(&bytes) {
+                Err(reason) => assert!(reason.contains(words), "{reason}: {words}"),
+                // What is behind the elements is not read.
+                Ok(tensor) => assert!(words.contains("[5]"), "{tensor:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_takes_no_more_than_it_could_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        let arrays = BTreeMap::from([("x".to_string(), Tensor::from_f32(&[2], &[0.0, 1.0]))]);
+        let sound = to_npz(&arrays).unwrap();
+        // The sizes that the archive claims, in its local and its central header.
+        let mut claims = sound.clone();
+        let central = claims.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        for at in [22, central + 24] {
+            claims[at..at + 4].copy_from_slice(&0xffff_fff0u32.to_le_bytes());
+        }
+        std::fs::write(&path, &claims).unwrap();
+        let error = read_npz(&path).unwrap_err();
+        assert!(error.to_string().contains("x: the arrays take more than"), "{error}");
+        assert_eq!(error.code().id, "tensor-file");
+    }
+
+    proptest::proptest! {
+        /// Whatever a file says, it is refused, or its elements are those of its shape.
+        #[test]
+        fn a_mutated_file_is_refused_or_consistent(
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0u8..), 1..6),
+            cut in proptest::prelude::any::<proptest::sample::Index>(),
+            archive: bool,
+        ) {
+            let tensor = Tensor::from_f32(&[3, 2], &[1., 2., 3., 4., 5., 6.]);
+            let arrays = BTreeMap::from([("input/x".to_string(), tensor.clone())]);
+            let mut bytes = if archive { to_npz(&arrays).unwrap() } else { tensor.to_npy().unwrap() };
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if cut.index(4) == 0 {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(if archive { "a.npz" } else { "a.npy" });
+            std::fs::write(&path, &bytes).unwrap();
+            let read = if archive {
+                read_npz(&path).map(|arrays| arrays.into_values().collect())
+            } else {
+                Tensor::read(&path).map(|tensor| vec![tensor])
+            };
+            for tensor in read.unwrap_or_default() {
+                let elements: u64 = tensor.shape.iter().product();
+                proptest::prop_assert_eq!(elements * u64::from(tensor.dtype.size()), tensor.bytes.len() as u64);
+            }
         }
     }
 

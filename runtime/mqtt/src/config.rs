@@ -4,6 +4,7 @@
 //! the setting's name, so that no value from a configuration file can end in a panic.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +123,35 @@ pub struct LinkConfig {
     /// The bound on messages that came in and were not taken by [`Events::recv`](crate::Events::recv), in
     /// bytes. Beyond it messages are dropped and counted: a broker cannot fill our memory.
     pub max_queued_bytes: usize,
+    /// Reads the login and what TLS needs again, before each connection after the first. Where it fails, the link
+    /// goes on with what it has.
+    pub renewal: Option<Renewal>,
+}
+
+/// What may change on disk while a link lives: a certificate that was renewed, a password that was changed.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// As [`LinkConfig::credentials`].
+    pub credentials: Option<(String, Secret)>,
+    /// As [`LinkConfig::tls`].
+    pub tls: Option<Tls>,
+}
+
+/// Reads a [`Login`], or says why it cannot be used. It may wait for the disk.
+#[derive(Clone)]
+pub struct Renewal(Arc<dyn Fn() -> Result<Login, String> + Send + Sync>);
+
+impl Renewal {
+    /// A login that is read like this.
+    pub fn new(read: impl Fn() -> Result<Login, String> + Send + Sync + 'static) -> Renewal {
+        Renewal(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewal")
+    }
 }
 
 impl LinkConfig {
@@ -141,6 +171,7 @@ impl LinkConfig {
             connect_timeout: Duration::from_secs(10),
             ack_deadline: Duration::from_secs(30),
             max_queued_bytes: 16 * 1024 * 1024,
+            renewal: None,
         }
     }
 
@@ -180,6 +211,21 @@ impl LinkConfig {
             return Err(ConfigError::BackoffCap { base: self.backoff.base, cap: self.backoff.cap });
         }
         Ok(())
+    }
+
+    /// Takes over what the renewal reads, if all of it can be used.
+    pub(crate) async fn renew(&mut self) {
+        let Some(Renewal(read)) = self.renewal.clone() else { return };
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        let renewed =
+            read.unwrap_or_else(|error| Err(error.to_string())).and_then(|Login { credentials, tls }| {
+                let renewed = LinkConfig { credentials, tls, ..self.clone() };
+                renewed.validate().map(|()| renewed).map_err(|error| error.to_string())
+            });
+        match renewed {
+            Ok(renewed) => *self = renewed,
+            Err(error) => tracing::warn!(%error, "login files cannot be used: the login read before is kept"),
+        }
     }
 
     fn validate_credentials(&self) -> Result<(), ConfigError> {

@@ -49,7 +49,7 @@ mod topic;
 mod url;
 
 pub use backoff::Backoff;
-pub use config::{ConfigError, LinkConfig, Message, Secret};
+pub use config::{ConfigError, LinkConfig, Login, Message, Renewal, Secret};
 pub use link::{
     Counters, Event, Events, Link, LinkError, PUBLISH_WINDOW, PendingPublish, Subscription, connect,
     connect_once,

@@ -42,10 +42,10 @@ enum Outcome {
 /// Runs until the link is closed or its last handle dropped.
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    config: LinkConfig,
+    mut config: LinkConfig,
     mut goodbyes: mpsc::UnboundedReceiver<Goodbye>,
 ) {
-    let ending = connect_again_and_again(&shared, &config, &mut goodbyes).await;
+    let ending = connect_again_and_again(&shared, &mut config, &mut goodbyes).await;
     shared.close();
     if let Ending::Goodbye(done) = ending {
         // The caller may have stopped waiting.
@@ -55,7 +55,7 @@ pub(crate) async fn run(
 
 async fn connect_again_and_again(
     shared: &Arc<Shared>,
-    config: &LinkConfig,
+    config: &mut LinkConfig,
     goodbyes: &mut mpsc::UnboundedReceiver<Goodbye>,
 ) -> Ending {
     let jitter = if config.first_connect_jitter.is_zero() {
@@ -83,6 +83,7 @@ async fn connect_again_and_again(
         if let Some(ending) = pause(retry_in, goodbyes).await {
             return ending;
         }
+        config.renew().await;
     }
 }
 

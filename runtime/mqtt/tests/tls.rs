@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dunlin_core::code::Coded as _;
 use dunlin_mqtt::{
-    BrokerUrl, ClientCertificate, Event, LinkConfig, LinkError, TimeFloor, Tls, connect, connect_once,
+    Backoff, BrokerUrl, ClientCertificate, Event, LinkConfig, LinkError, Login, Renewal, TimeFloor, Tls,
+    connect, connect_once,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use scripted::{Broker, PATIENCE, Peer, connack};
@@ -262,4 +263,42 @@ async fn messages_pass_and_a_fallen_link_comes_back() {
             return;
         }
     }
+}
+
+/// The certificate that a client shows.
+async fn shown_certificate(broker: &Broker, acceptor: &TlsAcceptor) -> Vec<u8> {
+    let stream = acceptor.accept(broker.accept_tcp().await).await.unwrap();
+    let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].as_ref().to_vec();
+    let mut peer = Peer::new(stream);
+    timeout(PATIENCE, peer.try_hello()).await.unwrap().unwrap();
+    peer.send(&connack(0)).await;
+    certificate
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_at_the_next_connection() {
+    let authority = authority();
+    let broker = Broker::start().await;
+    let acceptor = acceptor(&issue(&authority, "localhost", PAST, FAR), Some(&authority));
+    let tls = |client: &(rcgen::Certificate, KeyPair)| {
+        let (chain, key) = (client.0.pem(), client.1.serialize_pem());
+        let certificate = ClientCertificate { chain: chain.as_bytes(), key: key.as_bytes() };
+        Tls::new(authority.pem().as_bytes(), Some(certificate), None).unwrap()
+    };
+    let (old, new) = (issue(&authority, "d", PAST, FAR), issue(&authority, "d", PAST, FAR));
+    // What the files hold from one reading to the next: a renewed one, a broken one.
+    let held = Arc::new(std::sync::Mutex::new(vec![Err(String::from("no PEM")), Ok(tls(&new))]));
+    let read = move || {
+        let tls = held.lock().unwrap().pop().unwrap_or_else(|| Err(String::from("read too often")))?;
+        Ok(Login { credentials: None, tls: Some(tls) })
+    };
+    let backoff =
+        Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1), ..Backoff::default() };
+    let config = LinkConfig { renewal: Some(Renewal::new(read)), backoff, ..config(&broker, tls(&old)) };
+    let (link, _events) = connect(config).unwrap();
+    for (connection, wanted) in [&old, &new, &new].into_iter().enumerate() {
+        let shown = timeout(PATIENCE, shown_certificate(&broker, &acceptor)).await.unwrap();
+        assert!(shown == wanted.0.der().as_ref(), "connection {connection}");
+    }
+    link.close().await;
 }

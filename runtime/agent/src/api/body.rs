@@ -68,7 +68,49 @@ struct Output {
     parameters: Option<Parameters>,
 }
 
-type Parameters = serde_json::Map<String, Value>;
+/// The parameters of a request, an input or an output, each there once.
+#[derive(Debug)]
+struct Parameters(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Parameters;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of parameters")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+                let mut parameters: Vec<(String, Value)> = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    // Few are known, and the first that is not ends the request later; a long list ends it here.
+                    if parameters.len() >= MAX_PARAMETERS {
+                        let most = format!("at most {MAX_PARAMETERS} parameters are taken");
+                        return Err(serde::de::Error::custom(most));
+                    }
+                    if parameters.iter().any(|(known, _)| *known == name) {
+                        let twice = format!("the parameter {:?} is there twice", cut(&name));
+                        return Err(serde::de::Error::custom(twice));
+                    }
+                    parameters.push((name, map.next_value()?));
+                }
+                Ok(Parameters(parameters))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+impl Parameters {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
+/// The most parameters of one object.
+const MAX_PARAMETERS: usize = 32;
 
 /// Reads a body; of one with binary tensors `json_bytes` says how much of it is JSON.
 ///
@@ -94,7 +136,7 @@ pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, A
     let mut outputs = Vec::new();
     for output in body.outputs.into_iter().flatten() {
         let binary = match &output.parameters {
-            Some(parameters) if parameters.contains_key("binary_data") => {
+            Some(parameters) if parameters.get("binary_data").is_some() => {
                 flag(Some(parameters), "binary_data")?
             }
             parameters => {
@@ -117,7 +159,7 @@ pub(super) fn parse(body: &[u8], json_bytes: Option<usize>) -> Result<Request, A
 /// The parameters of a request: whether outputs are wanted in binary, and its place in a stream.
 fn of_request(parameters: Option<Parameters>) -> Result<(bool, Option<Sequence>), ApiError> {
     let (mut binary, mut id, mut start, mut end) = (false, None, false, false);
-    for (name, value) in parameters.into_iter().flatten() {
+    for (name, value) in parameters.into_iter().flat_map(|parameters| parameters.0) {
         match (name.as_str(), value) {
             ("binary_data_output", Value::Bool(value)) => binary = value,
             ("sequence_start", Value::Bool(value)) => start = value,
@@ -159,7 +201,7 @@ fn bad_sequence_id() -> ApiError {
 /// The value of the one parameter that may be here; false where it is not.
 fn flag(parameters: Option<&Parameters>, known: &str) -> Result<bool, ApiError> {
     let mut set = false;
-    for (name, value) in parameters.into_iter().flatten() {
+    for (name, value) in parameters.into_iter().flat_map(|parameters| &parameters.0) {
         match value {
             Value::Bool(value) if name == known => set = *value,
             _ => return Err(unsupported(name)),
@@ -191,7 +233,7 @@ fn tensor(input: Input<'_>, binary: &mut &[u8]) -> Result<Tensor, ApiError> {
 /// How many bytes of binary data an input has; `None` if its elements are in the JSON.
 fn announced_bytes(parameters: Option<&Parameters>) -> Result<Option<usize>, ApiError> {
     let mut announced = None;
-    for (name, value) in parameters.into_iter().flatten() {
+    for (name, value) in parameters.into_iter().flat_map(|parameters| &parameters.0) {
         match (name.as_str(), value) {
             ("binary_data_size", Value::Number(number)) => {
                 let length = number.as_u64().and_then(|length| usize::try_from(length).ok());

@@ -23,6 +23,15 @@ pub(super) enum ApiError {
         "the Host header must name localhost or a loopback address, and Origin likewise where there is one"
     )]
     Host,
+    /// Every connection is in use.
+    #[error("as many connections as may be open are in use")]
+    Connections,
+    /// The path is not UTF-8.
+    #[error("the path is not UTF-8 once its %-escapes are resolved")]
+    Path,
+    /// A header that decides what the request is, more than once.
+    #[error("the header {0} is there more than once")]
+    HeaderTwice(&'static str),
     /// The token is missing or another.
     #[error("the request must show the device's token: Authorization: Bearer TOKEN")]
     Token,
@@ -89,6 +98,9 @@ impl Coded for ApiError {
             ApiError::Route => code::request::ROUTE_UNKNOWN,
             ApiError::Method => code::request::METHOD_WRONG,
             ApiError::Host => code::request::HOST_REFUSED,
+            ApiError::Connections => code::request::CONNECTIONS_FULL,
+            ApiError::Path => code::request::ROUTE_UNKNOWN,
+            ApiError::HeaderTwice(_) => code::request::HEADER_TWICE,
             ApiError::Token => code::request::TOKEN,
             ApiError::ContentType(_) => code::request::CONTENT_TYPE,
             ApiError::TooLarge { .. } => code::request::BODY_TOO_LARGE,
@@ -110,6 +122,8 @@ impl ApiError {
             ApiError::Route | ApiError::Version { .. } => StatusCode::NOT_FOUND,
             ApiError::Method => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Host => StatusCode::FORBIDDEN,
+            ApiError::Connections => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Path | ApiError::HeaderTwice(_) => StatusCode::BAD_REQUEST,
             ApiError::Token => StatusCode::UNAUTHORIZED,
             ApiError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -33,6 +33,7 @@ mod error;
 mod host;
 mod openapi;
 mod patient;
+mod places;
 mod reply;
 mod route;
 mod server;
@@ -54,7 +55,7 @@ pub use device::{Alarm, DeviceStatus};
 /// What the API may take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiBounds {
-    /// Connections at a time, at least 1; more wait in the system's queue.
+    /// Connections at a time, at least 1. One more takes the place of the one that has been idle for longest.
     pub max_connections: usize,
     /// The longest body of a request, whatever the contract asks for, in bytes.
     pub max_body_bytes: usize,

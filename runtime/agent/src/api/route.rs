@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -62,7 +63,40 @@ pub(super) fn router(data: DataPlane, status: watch::Receiver<String>, bounds: &
         .fallback(async || ApiError::Route)
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(middleware::from_fn_with_state(token, token::only_with_token))
+        .layer(middleware::from_fn(only_clear))
         .with_state(Api { data, status, max_body_bytes, body_patience })
+}
+
+/// Lets a request pass whose path is text, and whose deciding headers are there once: what is left of the others
+/// would depend on who reads them.
+async fn only_clear(request: Request, next: Next) -> Response {
+    // Of Content-Length the server itself takes only one value.
+    const DECIDING: [(HeaderName, &str); 3] = [
+        (CONTENT_TYPE, "Content-Type"),
+        (AUTHORIZATION, "Authorization"),
+        (JSON_LENGTH, "Inference-Header-Content-Length"),
+    ];
+    let headers = request.headers();
+    if !is_text(request.uri().path()) {
+        return ApiError::Path.into_response();
+    }
+    if let Some((_, name)) = DECIDING.iter().find(|(name, _)| headers.get_all(name).iter().count() > 1) {
+        return ApiError::HeaderTwice(name).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a path is UTF-8 once its escapes are resolved.
+fn is_text(path: &str) -> bool {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%');
+        let escaped = escaped.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 async fn server(State(api): State<Api>) -> Result<Json<reply::Server>, ApiError> {
@@ -306,6 +340,16 @@ async fn parse(content: Bytes, json_bytes: Option<usize>) -> Result<body::Reques
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_text_after_unescaping() {
+        for good in ["/v2", "/v2/models/%C3%A4", "/100%", "/%zz", "/%4"] {
+            assert!(is_text(good), "{good}");
+        }
+        for bad in ["/v2/models/%ff", "/%C3", "/%C3%28", "/%ed%a0%80"] {
+            assert!(!is_text(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn only_json_is_taken_and_it_need_not_be_announced() {

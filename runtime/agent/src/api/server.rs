@@ -1,20 +1,28 @@
-//! Connections: bounded in number, each with a time for its headers, and ended in order.
+//! Connections: each in a place, with a time for its headers, and ended in order.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
 use axum::{Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
+use super::error::ApiError;
 use super::patient::Patient;
-use super::{Listener, Patience, host};
+use super::places::{Place, Places};
+use super::{Listener, Patience, host, token};
 
 /// The most headers of a request, and the bytes that they may take.
 const MAX_HEADERS: usize = 64;
@@ -38,22 +46,22 @@ impl Server {
         router: &Router,
     ) -> io::Result<Server> {
         let (shutdown, ends) = watch::channel(());
-        let permits = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let places = Places::new(max_connections);
         let mut tasks = JoinSet::new();
         for listener in listeners {
-            let (permits, ends) = (permits.clone(), ends.clone());
+            let (places, ends) = (places.clone(), ends.clone());
             match listener {
                 Listener::Tcp(listener) => {
                     listener.set_nonblocking(true)?;
                     let listener = TcpListener::from_std(listener)?;
                     let local = router.clone().layer(middleware::from_fn(host::only_local));
-                    tasks.spawn(accept(listener, permits, patience, local, ends));
+                    tasks.spawn(accept(listener, places, patience, local, ends));
                 }
                 // Who may connect is for the file's mode and its users to say: no page of the web can.
                 Listener::Unix(listener, users) => {
                     listener.set_nonblocking(true)?;
                     let listener = Users { listener: UnixListener::from_std(listener)?, users };
-                    tasks.spawn(accept(listener, permits, patience, router.clone(), ends));
+                    tasks.spawn(accept(listener, places, patience, router.clone(), ends));
                 }
             }
         }
@@ -118,7 +126,7 @@ fn may_connect(user: u32, own: u32, users: &[u32]) -> bool {
 
 async fn accept<L: Accept>(
     listener: L,
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     patience: Patience,
     router: Router,
     mut ends: watch::Receiver<()>,
@@ -127,9 +135,10 @@ async fn accept<L: Accept>(
     loop {
         tokio::select! {
             _ = ends.changed() => break,
-            accepted = next(&listener, &permits) => match accepted {
-                Ok((stream, permit)) => {
-                    connections.spawn(serve(stream, permit, patience, router.clone(), ends.clone()));
+            accepted = listener.next() => match accepted {
+                Ok(stream) => {
+                    let place = places.take();
+                    connections.spawn(serve(stream, place, patience, router.clone(), ends.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the local API was not accepted");
@@ -143,19 +152,10 @@ async fn accept<L: Accept>(
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection. The permit comes first: beyond the bound the system's queue holds callers back.
-async fn next<L: Accept>(
-    listener: &L,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(L::Stream, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.next().await?, permit))
-}
-
-/// One connection to its end; the permit goes with it.
+/// One connection to its end, or until it gives way to another.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    permit: OwnedSemaphorePermit,
+    (place, mut gives_way): (Place, oneshot::Receiver<()>),
     patience: Patience,
     router: Router,
     mut ends: watch::Receiver<()>,
@@ -168,10 +168,17 @@ async fn serve(
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
     let stream = Patient::new(stream, Duration::from_millis(patience.answer_ms));
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let place = Arc::new(place);
+    let answer = move |request: Request<_>| answer(place.clone(), router.clone(), request.map(Body::new));
+    let service = TowerToHyperService::new(tower::service_fn(answer));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        _ = &mut gives_way => {
+            tracing::debug!("a connection to the local API gave way to another");
+            return;
+        }
         _ = ends.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -180,7 +187,17 @@ async fn serve(
     if let Err(error) = result {
         tracing::debug!(%error, "a connection to the local API ended");
     }
-    drop(permit);
+}
+
+/// One request, for the time of which its connection is busy. In a spare place only health is answered.
+async fn answer(place: Arc<Place>, router: Router, request: Request) -> Result<Response, Infallible> {
+    let _busy = place.busy();
+    if place.is_spare() && !token::is_health(&request) {
+        let mut refused = ApiError::Connections.into_response();
+        refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return Ok(refused);
+    }
+    router.oneshot(request).await
 }
 
 #[cfg(test)]

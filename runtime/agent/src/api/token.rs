@@ -27,14 +27,18 @@ impl Token {
     }
 }
 
+/// Whether a request asks for health.
+pub(super) fn is_health(request: &Request) -> bool {
+    request.uri().path().starts_with("/v2/health/")
+}
+
 /// Lets a request pass that shows the token, or asks for health.
 pub(super) async fn only_with_token(
     State(token): State<Option<Token>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let open = request.uri().path().starts_with("/v2/health/");
-    if open || token.is_none_or(|token| token.is_shown_by(&request)) {
+    if is_health(&request) || token.is_none_or(|token| token.is_shown_by(&request)) {
         return next.run(request).await;
     }
     let mut response = ApiError::Token.into_response();

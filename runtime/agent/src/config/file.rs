@@ -54,14 +54,31 @@ pub(super) fn read_key(path: &Path) -> Result<Secret, ConfigError> {
     Ok(Secret::new(read_text(path)?))
 }
 
-/// Refuses a configuration that somebody else can write: who writes it chooses the broker, the root of
-/// trust and the folder of the state.
-pub(super) fn check_config(path: &Path) -> Result<(), ConfigError> {
-    let metadata = fs::metadata(path).map_err(failed(path))?;
-    let mode = metadata.permissions().mode() & 0o777;
+/// Refuses a file that somebody else can write, or replace in its folder: whoever writes the configuration, the root
+/// of trust or the state decides what the device runs. A file that is not there is looked for where it is read.
+pub(super) fn check_unwritable(path: &Path) -> Result<(), ConfigError> {
+    check_mode(path, 0o002)?;
+    let folder = std::path::absolute(path).map_err(failed(path))?;
+    match folder.parent() {
+        // In a folder like /tmp only the owner of a file can replace it.
+        Some(folder) => check_mode(folder, 0o1002),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what others can write. With the sticky bit in `bits`, a folder that has it is taken whoever owns it.
+fn check_mode(path: &Path, bits: u32) -> Result<(), ConfigError> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(failed(path))?,
+    };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if bits & mode & 0o1000 != 0 {
+        return Ok(());
+    }
     let (owner, me) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if mode & 0o002 != 0 || (owner != me && owner != 0) {
-        return Err(ConfigError::Writable { path: path.to_path_buf(), mode, owner });
+        return Err(ConfigError::Writable { path: path.to_path_buf(), mode: mode & 0o777, owner });
     }
     Ok(())
 }

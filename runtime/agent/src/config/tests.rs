@@ -320,3 +320,39 @@ fn the_defaults_of_the_page_are_the_defaults() {
     }
     assert!(compared >= 12, "{compared} defaults were compared");
 }
+
+#[test]
+fn what_decides_trust_is_unwritable_by_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mode = |name: &str, mode: u32| {
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::write(path("agent.toml"), SMALL).unwrap();
+    std::fs::create_dir(path("state")).unwrap();
+    for (name, sound) in [("device.key", 0o600), ("root.json", 0o644), ("enrolment.json", 0o644)] {
+        std::fs::write(path(name), "").unwrap();
+        mode(name, sound);
+    }
+    let refused = || Config::load(&path("agent.toml")).map_err(|error| (error.code().id, error.to_string()));
+    assert!(refused().is_ok());
+    for (name, bad, good) in [
+        ("agent.toml", 0o646, 0o644),
+        ("root.json", 0o666, 0o644),
+        ("enrolment.json", 0o602, 0o644),
+        ("state", 0o777, 0o700),
+        ("", 0o777, 0o700),
+    ] {
+        mode(name, bad);
+        let (code, text) = refused().unwrap_err();
+        assert_eq!(code, "config-file-writable", "{name}");
+        assert!(
+            text.contains(&format!("chmod o-w {}", path(name).display().to_string().trim_end_matches('/'))),
+            "{text}"
+        );
+        mode(name, good);
+    }
+    // As in /tmp: nobody else can replace a file there.
+    mode("", 0o1777);
+    assert!(refused().is_ok());
+}

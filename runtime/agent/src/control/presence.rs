@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dunlin_core::Digest;
 use dunlin_core::id::ChannelId;
 use dunlin_core::telemetry::{BootId, Presence, PresenceState, Record as _};
 use dunlin_core::topic;
@@ -26,8 +27,8 @@ pub(super) struct PresenceKeeper {
     seq: u64,
     connected: bool,
     contradicted: Option<Instant>,
-    /// The channel and the root that were told last.
-    told: Option<(ChannelId, u64)>,
+    /// The channel, the root and the failed releases that were told last.
+    told: Option<(ChannelId, u64, Vec<Digest>)>,
 }
 
 impl PresenceKeeper {
@@ -95,8 +96,8 @@ impl PresenceKeeper {
 }
 
 /// What presence tells that may change while the agent runs.
-fn tells(device: &Device) -> (ChannelId, u64) {
-    (device.state().channel.clone(), device.root().version())
+fn tells(device: &Device) -> (ChannelId, u64, Vec<Digest>) {
+    (device.state().channel.clone(), device.root().version(), record::failed(device).to_vec())
 }
 
 #[cfg(test)]

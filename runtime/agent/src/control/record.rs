@@ -8,6 +8,9 @@ use dunlin_core::update::{self, Device, Now, Occurrence, Standing, Subject};
 
 use crate::api::{Alarm, DeviceStatus};
 
+/// The most failed releases of a presence record, which has at most 4096 bytes.
+const MAX_FAILED: usize = 8;
+
 /// What every record starts with; the outbox gives the sequence.
 pub(super) fn header(device: &Device, boot: BootId, now: Now, seq: u64) -> Header {
     Header {
@@ -63,8 +66,15 @@ pub(super) fn presence(device: &Device, header: Header, state: PresenceState) ->
         target: None,
         channel: Some(device.state().channel.clone()),
         root_version: device.root().version(),
+        failed: failed(device).to_vec(),
         nonce: Some(device.identity().boot_id.clone()),
     }
+}
+
+/// The newest releases that failed, as many as presence has room for.
+pub(super) fn failed(device: &Device) -> &[Digest] {
+    let bad = &device.state().bad;
+    bad.get(bad.len().saturating_sub(MAX_FAILED)..).unwrap_or_default()
 }
 
 /// An event that says only what happened.

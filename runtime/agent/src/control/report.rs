@@ -16,6 +16,9 @@ use crate::telemetry::Condition;
 /// The most findings of damage that an alarm shows.
 const MAX_DAMAGE_SHOWN: usize = 8;
 
+/// What a duplicate client id looks like from here.
+pub(super) const TAKEN_OVER: &str = "the broker has ended several connections soon after it accepted them";
+
 impl Control {
     /// Tells the device what releases in trial have done since it was told last.
     pub(super) async fn observe_trials(&mut self) -> Result<(), AgentError> {
@@ -52,7 +55,9 @@ impl Control {
         alarms.extend(self.own_alarms().into_iter().map(|alarm| alarm.code.to_string()));
         alarms.dedup();
         let dropped = self.outbox.dropped();
-        let condition = Condition { dropped, freshness: device.freshness(now), alarms };
+        let models = device.state().models.iter();
+        let installed = models.flat_map(|model| model.installed().map(|release| release.release)).collect();
+        let condition = Condition { dropped, freshness: device.freshness(now), alarms, installed };
         let header = |_| record::header(device, boot, now, 0);
         let report = self.reporter.report(self.reported, &observations, condition, header);
         let (health, drifts, events) = (report.health, report.drift, report.events);
@@ -117,7 +122,12 @@ impl Control {
             about: Subject::Device.to_string(),
             detail: self.damage.join("; "),
         });
-        self.isolation_alarm().into_iter().chain(damage).collect()
+        let taken_over = self.takeover.stands(Instant::now()).then(|| Alarm {
+            code: code::link::DUPLICATE_IDENTITY.id,
+            about: Subject::Device.to_string(),
+            detail: String::from(TAKEN_OVER),
+        });
+        self.isolation_alarm().into_iter().chain(damage).chain(taken_over).collect()
     }
 
     /// Stands where the kernel lacks a layer that models should be isolated by.

@@ -2,7 +2,8 @@
 //! and the other's when we come back.
 //!
 //! MQTT 3.1.1 says no more than that the connection is gone, so it is told as a suspicion: three connections
-//! in a row that a broker accepted and ended within half a minute. The link waits ever longer between them.
+//! in a row that a broker accepted and ended within half a minute. It stands as an alarm until a connection holds
+//! for longer than that. The link waits ever longer between them.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub(super) struct Takeover {
 }
 
 impl Takeover {
+    /// A connection was accepted.
     pub(super) fn connected(&mut self, now: Instant) {
         self.since = Some(now);
     }
@@ -30,7 +32,13 @@ impl Takeover {
         let Some(since) = self.since.take() else { return false };
         self.short =
             if now.saturating_duration_since(since) < SHORT { self.short.saturating_add(1) } else { 0 };
-        self.short > 0 && self.short.is_multiple_of(SUSPICIOUS)
+        self.short == SUSPICIOUS
+    }
+
+    /// Whether the suspicion stands: since the last short connection none has held.
+    pub(super) fn stands(&self, now: Instant) -> bool {
+        let holds = self.since.is_some_and(|since| now.saturating_duration_since(since) >= SHORT);
+        self.short >= SUSPICIOUS && !holds
     }
 }
 
@@ -39,18 +47,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_connections_in_a_row_are_told_of_and_a_long_one_ends_the_row() {
+    fn stands_until_a_connection_holds() {
         let mut takeover = Takeover::default();
         let mut now = Instant::now();
-        let mut connection = |takeover: &mut Takeover, seconds: u64| {
+        let mut reported = Vec::new();
+        for seconds in [1, 29, 1, 1] {
             takeover.connected(now);
             now += Duration::from_secs(seconds);
-            takeover.disconnected(now)
-        };
-        let told: Vec<bool> =
-            [1, 29, 1, 1, 31, 1, 1].map(|seconds| connection(&mut takeover, seconds)).to_vec();
-        assert_eq!(told, [false, false, true, false, false, false, false]);
-        assert!(!takeover.disconnected(Instant::now()), "an attempt that failed is no connection");
-        assert!(connection(&mut takeover, 2));
+            reported.push(takeover.disconnected(now));
+        }
+        assert_eq!(reported, [false, false, true, false], "reported when it begins");
+        assert!(!takeover.disconnected(now), "an attempt that failed is no connection");
+        now += Duration::from_secs(3600);
+        assert!(takeover.stands(now), "without a connection nothing shows that it is over");
+        takeover.connected(now);
+        assert!(takeover.stands(now + Duration::from_secs(29)) && !takeover.stands(now + SHORT));
+        now += SHORT;
+        assert!(!takeover.disconnected(now) && !takeover.stands(now));
+        for last in [false, false, true] {
+            takeover.connected(now);
+            assert_eq!(takeover.disconnected(now), last, "and begins again");
+        }
     }
 }

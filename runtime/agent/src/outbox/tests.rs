@@ -119,6 +119,7 @@ fn presence_is_not_queued_and_classes_count_apart() {
         target: None,
         channel: None,
         root_version: 1,
+        failed: Vec::new(),
         nonce: None,
     };
     assert_eq!(outbox.push(presence), Err(OutboxError::NoClass));

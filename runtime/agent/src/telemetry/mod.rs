@@ -27,6 +27,8 @@ pub struct Condition {
     pub freshness: Freshness,
     /// The codes of the alarms that stand.
     pub alarms: Vec<String>,
+    /// The releases that it holds.
+    pub installed: Vec<Digest>,
 }
 
 /// The records of one interval.
@@ -77,6 +79,7 @@ impl Reporter {
                 proven_age_s: condition.freshness.proven_age_s,
                 alarms: condition.alarms,
                 dropped: condition.dropped,
+                installed: condition.installed,
                 models: model_health(observations),
             },
             drift: Vec::new(),
@@ -152,8 +155,10 @@ fn change(before: DriftState, after: DriftState) -> Option<&'static str> {
 }
 
 fn detail(verdict: &DriftVerdict) -> String {
+    let cause = verdict.cause.map(|cause| format!("psi {:.2} of {cause}; ", cause.psi)).unwrap_or_default();
     format!(
-        "psi {:.2} at the furthest of {} input features over the warning, {:.2} of the outputs, in {} samples",
+        "{cause}psi {:.2} at the furthest input feature, {} of them over the warning, {:.2} of the outputs, in {} \
+         samples",
         verdict.psi_input_max, verdict.features_over, verdict.psi_output, verdict.samples
     )
 }

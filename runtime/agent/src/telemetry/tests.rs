@@ -21,7 +21,7 @@ fn header(seq: &mut u64) -> Header {
 
 fn quiet() -> Condition {
     let freshness = Freshness { deployment_age_s: None, proven_age_s: None };
-    Condition { dropped: Dropped::default(), freshness, alarms: Vec::new() }
+    Condition { dropped: Dropped::default(), freshness, alarms: Vec::new(), installed: Vec::new() }
 }
 
 fn observed(state: DriftState, samples: u64) -> Observation {
@@ -57,13 +57,15 @@ fn health_tells_what_was_observed() {
     let now = start + Duration::from_millis(30_020);
     let dropped = Dropped { drift: 2, ..Dropped::default() };
     let freshness = Freshness { deployment_age_s: Some(90), proven_age_s: None };
-    let condition = Condition { dropped, freshness, alarms: vec!["root-expired".into()] };
+    let installed = vec![Digest::of(b"proven before")];
+    let condition = Condition { dropped, freshness, alarms: vec!["root-expired".into()], installed };
     let report = reporter.report(now, &[observed(DriftState::Warming, 3)], condition, |_| header(&mut seq));
     assert_eq!((report.health.deployment_age_s, report.health.proven_age_s), (Some(90), None));
     assert_eq!(report.health.alarms, ["root-expired"]);
     assert_eq!((report.health.uptime_s, report.health.interval_s), (30, 30));
     assert!(report.health.memory_bytes > 1 << 20);
     assert_eq!(report.health.dropped, dropped);
+    assert_eq!(report.health.installed, [Digest::of(b"proven before")]);
     let model = &report.health.models[0];
     assert!(model.ready);
     assert_eq!((model.counters.inferences, model.latency.p99_us, model.memory_bytes), (3, 12, 65_536));

@@ -19,7 +19,7 @@ use dunlin_core::enrolment::Enrolment;
 use dunlin_core::envelope::seal;
 use dunlin_core::id::KeyName;
 use dunlin_core::key::SecretKey;
-use dunlin_core::telemetry::{EventRecord, Health, Presence, Record};
+use dunlin_core::telemetry::{EventRecord, Health, Presence, PresenceState, Record};
 use dunlin_core::topic::{self, TelemetryClass};
 use dunlin_mqtt::{Event, Events, Link, LinkConfig, Message, Subscription, connect_once};
 use mqtt5::broker::config::AuthConfig;
@@ -345,6 +345,11 @@ impl Plant {
 
     pub async fn presence(&mut self, patience: Duration) -> Presence {
         self.record(patience, "presence", |_| true).await
+    }
+
+    /// The next presence that says offline.
+    pub async fn offline(&mut self, patience: Duration) -> Presence {
+        self.record(patience, "offline", |presence: &Presence| presence.state == PresenceState::Offline).await
     }
 
     /// The next event of this name.

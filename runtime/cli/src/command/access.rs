@@ -8,8 +8,8 @@ use clap::Args;
 use dunlin_core::code;
 use dunlin_core::id::FleetId;
 use dunlin_core::trust::TrustedRoot;
-use dunlin_fleet::Fleet;
 use dunlin_fleet::connection::Settings;
+use dunlin_fleet::{Fleet, Session};
 use dunlin_mqtt::{BrokerUrl, ClientCertificate, Events, Link, LinkConfig, Secret, Tls, UrlError};
 
 use crate::failure::{Failure, Outcome, on_file};
@@ -136,6 +136,11 @@ pub(crate) fn parse_url(what: &str, text: &str) -> Outcome<BrokerUrl> {
     })
 }
 
+/// Help for `--broker` where it is kept for later commands and comes from no other source.
+pub(crate) const KEPT_BROKER_HELP: &str = "The broker: mqtts://[USER@]HOST[:PORT], or mqtt:// without TLS\n\nIt is \
+                                           kept in connection.toml of the fleet's folder, with the flags below. A \
+                                           password in it is refused: --password-file names a file with one.";
+
 /// Which broker, and who we are to it.
 #[derive(Args, Clone, Default)]
 pub(crate) struct BrokerArguments {
@@ -167,6 +172,12 @@ impl BrokerArguments {
     /// Connects to the broker of a fleet, or fails soon with what stood in the way.
     pub(crate) async fn connect(&self, fleet: &Fleet) -> Outcome<(Link, Events)> {
         self.resolve(Some(fleet.folder()))?.connect().await
+    }
+
+    /// Connects twice, to write and to read back what the broker kept.
+    pub(crate) async fn session(&self, fleet: &Fleet) -> Outcome<Session> {
+        let access = self.resolve(Some(fleet.folder()))?;
+        Ok(Session::new(access.connect().await?, access.connect().await?))
     }
 
     /// The settings that the flags make.

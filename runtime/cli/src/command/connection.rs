@@ -45,6 +45,7 @@ struct Show {
 #[command(after_help = "Examples:\n  dunlin connection set --broker mqtt://10.0.0.5\n  \
                         dunlin connection set --broker mqtts://10.0.0.5:8884 --ca ca.pem --certificate operator.pem \\\n    \
                         --certificate-key operator.key --device-broker mqtts://10.0.0.5")]
+#[command(mut_arg("broker", |flag| flag.long_help(super::access::KEPT_BROKER_HELP)))]
 struct Set {
     #[command(flatten)]
     fleet: FleetArgument,

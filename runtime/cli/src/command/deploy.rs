@@ -1,21 +1,36 @@
 //! `dunlin deploy`: say what an audience should run.
 
+mod audience;
+mod wait;
+
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use dunlin_core::code::{self, Code};
 use dunlin_core::document::{Audience, Want};
-use dunlin_fleet::deploy::{self, DeployRequest, Terms, Which};
+use dunlin_fleet::deploy::follow::Follow;
+use dunlin_fleet::deploy::{self, DeployRequest, Deployed, Terms, Which};
+use dunlin_fleet::{Fleet, FolderError};
 
-use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
+use super::access::{self, BrokerArguments, FleetArgument};
+use super::root::fleet_flag;
+use super::{ReleaseName, block_on};
 use crate::failure::{Failure, Outcome};
 use crate::show;
 
 /// Say to a channel or to a device which release to run
+///
+/// The deployment is signed, published and read back from the broker, and only then recorded in the folder: success
+/// means that the broker holds it. With --wait success means that every device of the audience does what it says.
+/// Exit code 3 if a device refused, 4 if one stayed silent.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  dunlin deploy digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5 --to stable\n  \
                         dunlin deploy digits@1.1.0 --fleet plant --broker mqtt://10.0.0.5 --to @press-3 --retry\n  \
-                        dunlin deploy digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5 --to stable --remove"
+                        dunlin deploy digits@1.1.0 --fleet plant --broker mqtt://10.0.0.5 --to stable --wait 120\n  \
+                        dunlin deploy digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5 --to stable --remove\n  \
+                        dunlin deploy list --fleet plant --broker mqtt://10.0.0.5"
 )]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
@@ -29,6 +44,9 @@ pub(crate) struct Arguments {
 enum Verb {
     Renew(Renew),
     Resign(Resign),
+    List(audience::List),
+    Show(audience::Show),
+    Delete(audience::Delete),
 }
 
 /// Sign deployments again that expire soon, or that devices would refuse
@@ -77,6 +95,12 @@ struct Deploy {
     /// Try a release again that failed on a device before
     #[arg(long, conflicts_with = "remove")]
     retry: bool,
+    /// The channel has no enrolled device yet
+    #[arg(long)]
+    new_channel: bool,
+    /// Wait until every device serves or has refused, for at most this many seconds; 300 if none are given
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "300", conflicts_with = "dry_run")]
+    wait: Option<u64>,
     /// How often devices report, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     report_interval_s: u32,
@@ -144,6 +168,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             renew(&signing, Which::Within(seconds(within_days)))
         }
         (Some(Verb::Resign(Resign { signing, all: _ })), _) => renew(&signing, Which::All),
+        (Some(Verb::List(arguments)), _) => audience::list(&arguments),
+        (Some(Verb::Show(arguments)), _) => audience::show(&arguments),
+        (Some(Verb::Delete(arguments)), _) => audience::delete(&arguments),
         (None, Some(arguments)) => deploy(&arguments),
         (None, None) => Err(Failure::usage("name the release to deploy, as NAME@VERSION")),
     }
@@ -152,9 +179,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 fn renew(signing: &Signing, which: Which) -> Outcome {
     let fleet = signing.fleet.open()?;
     let renewal = block_on(async {
-        let (link, mut events) = signing.broker.connect(&fleet).await?;
-        let renewal = deploy::renew(&fleet, &link, &mut events, which, signing.terms()).await?;
-        link.close().await;
+        let mut session = signing.broker.session(&fleet).await?;
+        let renewal = deploy::renew(&fleet, &mut session, which, signing.terms()).await?;
+        session.close().await;
         Ok(renewal)
     })?;
     if signing.json {
@@ -181,37 +208,96 @@ fn renew(signing: &Signing, which: Which) -> Outcome {
 
 fn deploy(arguments: &Deploy) -> Outcome {
     let fleet = arguments.signing.fleet.open()?;
-    let release = fleet.find_release(&arguments.release.model, &arguments.release.version)?;
-    let want = if arguments.remove {
-        Want::Remove
-    } else {
-        Want::Release { stable: release.digest(), candidate: None }
-    };
-    let request = DeployRequest {
-        audience: arguments.to.0.clone(),
-        model: arguments.release.model.clone(),
-        want,
-        retry: arguments.retry,
-        report_interval_s: arguments.report_interval_s,
-        pull_spread_s: arguments.pull_spread_s,
-        echo: arguments.echo,
-        terms: arguments.signing.terms(),
-    };
-    let deployed = block_on(async {
-        let (link, mut events) = arguments.signing.broker.connect(&fleet).await?;
-        let deployed = deploy::deploy(&fleet, &link, &mut events, &request).await?;
-        link.close().await;
-        Ok(deployed)
+    let request = arguments.request(&fleet)?;
+    let (deployed, follow) = block_on(async {
+        let Some(seconds) = arguments.wait else {
+            return Ok((arguments.publish(&fleet, &request).await?, None));
+        };
+        // Listening begins before anything is published, so that no report is missed.
+        let mut watch = wait::Watch::begin(&arguments.signing.broker, &fleet).await?;
+        let deployed = arguments.publish(&fleet, &request).await?;
+        let follow = Follow::new(&fleet, &deployed.deployment, &request.model)?;
+        let follow = watch.follow(follow, &fleet, Duration::from_secs(seconds)).await;
+        watch.end().await;
+        Ok((deployed, Some(follow)))
     })?;
-    let deployment = &deployed.deployment;
-    if arguments.signing.json {
-        return show::json(&serde_json::json!({ "digest": deployed.digest, "deployment": deployment }));
+    arguments.print(&fleet, &deployed, follow.as_ref())?;
+    match (&follow, arguments.wait) {
+        (Some(follow), Some(seconds)) => wait::verdict(follow, &arguments.what(), seconds),
+        _ => Ok(()),
     }
-    let (model, version) = (&release.model, &release.version);
-    arguments.signing.say_if_dry();
-    let what = if arguments.remove { format!("removes {model}") } else { format!("runs {model} {version}") };
-    println!("{} {what} (sequence {})", deployment.audience, deployment.sequence);
-    Ok(())
+}
+
+impl Deploy {
+    fn request(&self, fleet: &Fleet) -> Outcome<DeployRequest> {
+        let ReleaseName { model, version } = &self.release;
+        let want = match fleet.find_release(model, version) {
+            // What no device would take any more can still be removed.
+            Err(FolderError::Outdated { .. }) if self.remove => Want::Remove,
+            Err(error) => return Err(error.into()),
+            Ok(_) if self.remove => Want::Remove,
+            Ok(release) => Want::Release { stable: release.digest(), candidate: None },
+        };
+        Ok(DeployRequest {
+            audience: self.to.0.clone(),
+            model: model.clone(),
+            want,
+            retry: self.retry,
+            report_interval_s: self.report_interval_s,
+            pull_spread_s: self.pull_spread_s,
+            new_channel: self.new_channel,
+            echo: self.echo,
+            terms: self.signing.terms(),
+        })
+    }
+
+    async fn publish(&self, fleet: &Fleet, request: &DeployRequest) -> Outcome<Deployed> {
+        let mut session = self.signing.broker.session(fleet).await?;
+        let deployed = deploy::deploy(fleet, &mut session, request).await?;
+        session.close().await;
+        Ok(deployed)
+    }
+
+    /// `runs digits 1.0.0`.
+    fn what(&self) -> String {
+        let ReleaseName { model, version } = &self.release;
+        if self.remove { format!("removes {model}") } else { format!("runs {model} {version}") }
+    }
+
+    fn print(&self, fleet: &Fleet, deployed: &Deployed, follow: Option<&Follow>) -> Outcome {
+        let Deployed { deployment, digest, failed_before } = deployed;
+        if self.signing.json {
+            let mut object = serde_json::json!({
+                "digest": digest, "deployment": deployment, "failed_before": failed_before,
+            });
+            if let Some(follow) = follow {
+                object["devices"] = serde_json::json!(follow.devices().collect::<Vec<_>>());
+            }
+            return show::json(&object);
+        }
+        self.signing.say_if_dry();
+        println!("{} {} (sequence {})", deployment.audience, self.what(), deployment.sequence);
+        if !failed_before.is_empty() {
+            let names: Vec<&str> = failed_before.iter().map(|device| device.as_str()).collect();
+            let Code { id, remedy, .. } = code::update::RELEASE_BAD;
+            eprintln!("warning[{id}]: it failed before on {}\n  to do: {remedy}", names.join(", "));
+        }
+        match follow {
+            Some(follow) => wait::print(follow),
+            None if self.signing.dry_run => {}
+            None => {
+                let devices = fleet.members(&deployment.audience)?.len();
+                let (place, broker) = (fleet_flag(fleet), access::broker_flag(fleet.folder())?);
+                println!(
+                    "  the broker holds it for {devices} enrolled devices; what they make of it is not known"
+                );
+                println!(
+                    "  to follow it: dunlin tail event{place}{broker}; to wait for it: deploy with --wait"
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

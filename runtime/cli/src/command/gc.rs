@@ -1,18 +1,24 @@
-//! `dunlin gc`: delete what the broker retains and no device can be led to.
+//! `dunlin gc`: delete what the broker retains and nothing leads a device to.
+
+use std::time::Duration;
 
 use clap::Args;
-use dunlin_core::code;
-use dunlin_fleet::registry::{self, KEPT_RELEASES};
+use dunlin_fleet::retention::{self, Plan, ReleaseRow};
 
-use super::{BrokerArguments, FleetArgument, block_on};
-use crate::failure::{Failure, Outcome};
+use super::access::{BrokerArguments, FleetArgument};
+use super::block_on;
+use crate::failure::Outcome;
 use crate::show;
 
-/// Find releases and chunks on the broker that nobody needs; with --delete, delete them
+/// The longest that it listens unless it is said, in seconds.
+const MOST_LISTENING_S: u64 = 120;
+
+/// Find releases and chunks on the broker that no device needs; with --delete, delete them
 ///
-/// Needed is what a deployment of this folder names, and the three newest releases of each model, which a
-/// device may go back to. Everything is still in the folder: `dunlin publish` brings a release back. Downloads
-/// what the broker retains of the fleet's chunks.
+/// A release stays if a deployment names it, if it is what an audience ran before, if a device reports that it
+/// holds it, if a device that did not report was ever sent it, or if it is one of the three newest of its model.
+/// Listens until every connected device has reported. Everything is still in the folder: `dunlin publish` brings a
+/// release back. Downloads what the broker retains of the fleet's chunks, and with --delete what is left once more.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin gc --fleet plant --broker mqtt://10.0.0.5\n  \
                         dunlin gc --fleet plant --broker mqtt://10.0.0.5 --delete")]
@@ -24,6 +30,9 @@ pub(crate) struct Arguments {
     /// Delete them; without this nothing is changed
     #[arg(long)]
     delete: bool,
+    /// How long to listen to devices at most; their longest report interval if nothing is said, up to 120
+    #[arg(long, value_name = "SECONDS")]
+    listen_s: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -31,41 +40,62 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let fleet = arguments.fleet.open()?;
-    let found = block_on(async {
-        let (link, mut events) = arguments.broker.connect(&fleet).await?;
-        let found = registry::unreferenced(&fleet, &link, &mut events).await?;
-        if arguments.delete && found.unknown.is_empty() {
-            registry::delete(&link, found.topics.keys().cloned()).await?;
+    let listening = match arguments.listen_s {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => retention::listening(&fleet, Duration::from_secs(MOST_LISTENING_S))?,
+    };
+    let plan = block_on(async {
+        let mut session = arguments.broker.session(&fleet).await?;
+        let bar = show::spinner("listening to devices");
+        let heard = retention::hear(&fleet, &mut session, listening).await?;
+        bar.finish_and_clear();
+        let plan = retention::plan(&fleet, &mut session, &heard).await?;
+        if arguments.delete {
+            let topics: Vec<String> = plan.topics.keys().cloned().collect();
+            retention::delete(&fleet, &mut session, &topics).await?;
         }
-        link.close().await;
-        Ok(found)
+        session.close().await;
+        Ok(plan)
     })?;
-    if let Some((audience, release)) = found.unknown.first() {
-        let message = format!(
-            "the deployment for {audience} names release {}, which this folder does not have: what it needs is not \
-             known",
-            release.short()
-        );
-        return Err(Failure::new(code::fleet::RELEASE_UNKNOWN, message));
-    }
-    let bytes: u64 = found.topics.values().sum();
     if arguments.json {
+        let bytes: u64 = plan.topics.values().sum();
         return show::json(&serde_json::json!({
-            "unreferenced": found.topics.keys().collect::<Vec<_>>(), "bytes": bytes, "kept": found.kept,
-            "deleted": arguments.delete,
+            "releases": plan.releases, "unreferenced": plan.topics.keys().collect::<Vec<_>>(), "bytes": bytes,
+            "kept": plan.kept, "devices_without_report": plan.unheard, "deleted": arguments.delete,
         }));
     }
-    for (topic, bytes) in found.topics.iter().filter(|(topic, _)| topic.contains("/release/")) {
-        println!("{topic} ({})", show::bytes(*bytes));
-    }
-    let chunks = found.topics.keys().filter(|topic| topic.contains("/chunk/")).count();
-    let done = if arguments.delete { "deleted" } else { "to delete, with --delete" };
-    println!(
-        "{} releases and {chunks} chunks {done}, {}; {} messages stay: what deployments name, and the newest \
-         {KEPT_RELEASES} of each model",
-        found.topics.len() - chunks,
-        show::bytes(bytes),
-        found.kept
-    );
+    print(&plan, arguments.delete);
     Ok(())
+}
+
+fn print(plan: &Plan, deleted: bool) {
+    let mut table = show::table(&["release", "", "on the broker"]);
+    for ReleaseRow { release, model, version, kept } in &plan.releases {
+        let name = match (model, version) {
+            (Some(model), Some(version)) => format!("{model} {version}"),
+            _ => String::from("not in this folder"),
+        };
+        let reasons: Vec<String> = kept.iter().map(ToString::to_string).collect();
+        let fate = match (reasons.as_slice(), deleted) {
+            ([], true) => String::from("deleted"),
+            ([], false) => String::from("not needed"),
+            (reasons, _) => format!("stays: {}", reasons.join("; ")),
+        };
+        table.add_row([name, release.short().to_string(), fate]);
+    }
+    if !plan.releases.is_empty() {
+        println!("{table}");
+    }
+    if !plan.unheard.is_empty() {
+        let names: Vec<&str> = plan.unheard.iter().map(|device| device.as_str()).collect();
+        println!("no report came from {}: what was ever sent there stays", names.join(", "));
+    }
+    let chunks = plan.topics.keys().filter(|topic| topic.contains("/chunk/")).count();
+    let done = if deleted { "deleted" } else { "to delete, with --delete" };
+    println!(
+        "{} releases and {chunks} chunks {done}, {}; {} messages stay",
+        plan.topics.len() - chunks,
+        show::bytes(plan.topics.values().sum()),
+        plan.kept
+    );
 }

@@ -56,6 +56,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
                 return show::json(&serde_json::json!({ "document": document.title() }));
             }
             println!("{} is signed by enough, and in its place", document.title());
+            println!(
+                "  the broker gets it with the next `dunlin publish`; with --repair all that is deployed"
+            );
             Ok(())
         }
     }

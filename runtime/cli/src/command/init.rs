@@ -18,6 +18,7 @@ use crate::show;
                         dunlin init plant --fleet plant-7 --broker mqtts://ann@10.0.0.5 --ca ca.pem\n  \
                         (the broker is kept in plant/connection.toml; `dunlin connection` changes it)\n  \
                         (several people, each with a key: dunlin root init --help)")]
+#[command(mut_arg("broker", |flag| flag.long_help(super::access::KEPT_BROKER_HELP)))]
 pub(crate) struct Arguments {
     /// The folder to make
     folder: PathBuf,

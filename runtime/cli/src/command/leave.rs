@@ -4,8 +4,9 @@ use clap::Args;
 use dunlin_core::id::{ChannelId, DeviceId};
 use dunlin_fleet::deploy::{self, Terms};
 
+use super::access::{BrokerArguments, FleetArgument};
+use super::block_on;
 use super::deploy::Signing;
-use super::{BrokerArguments, FleetArgument, block_on};
 use crate::failure::Outcome;
 use crate::show;
 
@@ -20,6 +21,9 @@ pub(crate) struct Move {
     device: DeviceId,
     /// Its new channel
     channel: ChannelId,
+    /// The channel has neither a device nor a deployment yet
+    #[arg(long)]
+    new_channel: bool,
     #[command(flatten)]
     signing: Signing,
 }
@@ -47,13 +51,14 @@ pub(crate) struct Decommission {
 }
 
 pub(crate) fn move_device(arguments: &Move) -> Outcome {
-    let Move { device, channel, signing } = arguments;
+    let Move { device, channel, new_channel, signing } = arguments;
     let fleet = signing.fleet.open()?;
     let deployed = block_on(async {
-        let (link, mut events) = signing.broker.connect(&fleet).await?;
+        let mut session = signing.broker.session(&fleet).await?;
         let terms = signing.terms();
-        let deployed = deploy::move_device(&fleet, &link, &mut events, device, channel, terms).await?;
-        link.close().await;
+        let deployed =
+            deploy::move_device(&fleet, &mut session, device, channel, *new_channel, terms).await?;
+        session.close().await;
         Ok(deployed)
     })?;
     if signing.json {
@@ -70,9 +75,9 @@ pub(crate) fn decommission(arguments: &Decommission) -> Outcome {
     let fleet = arguments.fleet.open()?;
     let terms = Terms { dry_run: arguments.dry_run, validity_s: 0, now_unix_s: show::now_unix_s() };
     let list = block_on(async {
-        let (link, _events) = arguments.broker.connect(&fleet).await?;
-        let list = deploy::decommission(&fleet, &link, &arguments.device, terms).await?;
-        link.close().await;
+        let mut session = arguments.broker.session(&fleet).await?;
+        let list = deploy::decommission(&fleet, &mut session, &arguments.device, terms).await?;
+        session.close().await;
         Ok(list)
     })?;
     if arguments.json {

@@ -1,15 +1,18 @@
 //! `dunlin publish`: put a release on the broker.
 
 use clap::Args;
-use dunlin_fleet::{publish, registry};
+use dunlin_fleet::publish::{self, Progress};
+use dunlin_fleet::registry;
 
-use super::{BrokerArguments, FleetArgument, ReleaseName, block_on};
+use super::access::{BrokerArguments, FleetArgument};
+use super::{ReleaseName, block_on};
 use crate::failure::Outcome;
 use crate::show;
 
 /// Put a release on the broker, where devices find it
 ///
-/// What the broker has already is not sent again. With --repair everything that deployments of this folder
+/// What the broker has already is not sent again. What is sent is read back on a second connection, which costs
+/// the download of it: success means that the broker holds all of it. With --repair everything that deployments of this folder
 /// need is looked for on the broker, and sent where it is missing or altered.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin publish digits@1.0.0 --fleet plant --broker mqtt://10.0.0.5\n  \
@@ -44,14 +47,20 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         None => (registry::everything(&fleet)?, None),
     };
     let survey = block_on(async {
-        let (link, mut events) = arguments.broker.connect(&fleet).await?;
-        let survey = registry::survey(&link, &mut events, messages).await?;
-        if !arguments.dry_run {
-            let bar = show::progress("publishing", survey.missing_bytes());
-            publish::send(&link, survey.missing.clone(), |sent| bar.inc(sent)).await?;
+        let mut session = arguments.broker.session(&fleet).await?;
+        let survey = if arguments.dry_run {
+            registry::survey(&fleet, &mut session, messages).await?
+        } else {
+            let bar = show::progress("publishing and reading back", 0);
+            let survey = publish::publish(&fleet, &mut session, messages, |progress| match progress {
+                Progress::Missing(bytes) => bar.set_length(bytes),
+                Progress::Kept(bytes) => bar.inc(bytes),
+            })
+            .await?;
             bar.finish_and_clear();
-        }
-        link.close().await;
+            survey
+        };
+        session.close().await;
         Ok(survey)
     })?;
     let (sent, there) = (survey.missing.len(), survey.present.len());
@@ -66,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         || String::from("what is deployed"),
         |release| format!("{} {}", release.model, release.version),
     );
-    let done = if arguments.dry_run { "would be sent" } else { "sent" };
+    let done = if arguments.dry_run { "would be sent" } else { "sent and read back" };
     println!(
         "{what}: {sent} messages {done}, {}; {there} were there, {}",
         show::bytes(survey.missing_bytes()),

@@ -7,6 +7,7 @@ use dunlin_core::Digest;
 use dunlin_core::document::Lineage;
 use dunlin_core::id::ModelName;
 use dunlin_fleet::release::difference::{self, Difference};
+use dunlin_fleet::release::loss::Loss;
 use dunlin_fleet::release::{ReleaseRequest, Released};
 use dunlin_fleet::tensor::{self, Tensor};
 
@@ -70,7 +71,8 @@ struct Release {
     /// Rows of training inputs to measure drift against; only counts are attached
     #[arg(long, value_name = "ROWS.npy|.csv")]
     baseline: Option<PathBuf>,
-    /// Golden vectors that the device must reproduce: arrays input/<name>, output/<name>
+    /// Golden vectors that the device must reproduce: arrays input/<name>, output/<name>; status, where the model must
+    /// refuse a sample
     #[arg(long, value_name = "FILE.npz")]
     golden: Option<PathBuf>,
     /// The time that a call may take, in microseconds
@@ -169,10 +171,16 @@ fn release(arguments: Release) -> Outcome {
         now_unix_s: show::now_unix_s(),
     };
     let draft = fleet.draft_release(request)?;
+    let losses = draft.losses.clone();
+    for Loss { code, message } in losses.iter().filter(|_| !arguments.json) {
+        eprintln!("warning[{code}]: {}\n  to do: {}", show::plain(message), code.remedy);
+    }
     let differences =
         draft.previous.as_ref().map(|previous| difference::differences(previous, &draft.release));
     if arguments.dry_run && arguments.json {
-        return show::json(&serde_json::json!({ "release": draft.release, "differences": differences }));
+        return show::json(
+            &serde_json::json!({ "release": draft.release, "differences": differences, "warnings": losses }),
+        );
     }
     if !arguments.json {
         print_differences(
@@ -188,6 +196,7 @@ fn release(arguments: Release) -> Outcome {
     if arguments.json {
         return show::json(&serde_json::json!({
             "digest": released.digest, "release": released.release, "differences": differences,
+            "warnings": losses,
         }));
     }
     print(&released);

@@ -181,7 +181,7 @@ struct Minimum {
 ///
 /// A new key is made in the folder as ROLE-VERSION, unless --key names one that is elsewhere; the root no longer
 /// names the keys that the role had. What remains to be done is printed, with the commands: what was signed by the
-/// old key is signed again, or with --epoch released anew, and published.
+/// old key is signed again, or with --epoch released again, and published.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  dunlin root rotate deploy --fleet plant\n  dunlin root rotate release --epoch --fleet plant\n  dunlin root rotate deploy --key ops-2=278117fc…426e --fleet plant"
@@ -436,7 +436,7 @@ fn commands(fleet: &Fleet, steps: &[Step]) -> Outcome<Vec<String>> {
     for step in steps {
         match step {
             Step::ResignReleases => commands.push(format!("dunlin release resign{place}")),
-            Step::ReleaseAnew(model) => commands.extend([
+            Step::ReleaseAgain(model) => commands.extend([
                 format!("dunlin release MODULE --name {model} --version VERSION{place}"),
                 format!("dunlin publish {model}@VERSION{place}{broker}"),
                 format!("dunlin deploy {model}@VERSION --to CHANNEL{place}{broker}"),
@@ -458,7 +458,7 @@ fn signing_commands(fleet: &Fleet, pending: &Path) -> Vec<String> {
 }
 
 /// `--fleet DIR`, where the folder is not found without.
-fn fleet_flag(fleet: &Fleet) -> String {
+pub(super) fn fleet_flag(fleet: &Fleet) -> String {
     match fleet.folder() == Path::new(".") {
         true => String::new(),
         false => format!(" --fleet {}", fleet.folder().display()),

@@ -39,12 +39,12 @@ pub(super) fn offline(stage: &mut Stage) -> Seen {
 }
 
 /// Publishes a release; its bytes and messages.
-pub(super) fn publish(stage: &Stage, version: &str) -> Outcome<(u64, usize)> {
+pub(super) fn publish(stage: &mut Stage, version: &str) -> Outcome<(u64, usize)> {
     let fleet = stage.fleet()?;
     let release = fleet.find_release(&MODEL.parse().map_err(name)?, version)?;
     let messages = publish::messages(&fleet, &release)?;
     let (bytes, count) = (messages.iter().map(|message| message.payload.len() as u64).sum(), messages.len());
-    stage.runtime.block_on(publish::send(&stage.link, messages, |_| {}))?;
+    stage.runtime.block_on(stage.session.publish(&messages, |_| {}))?;
     Ok((bytes, count))
 }
 
@@ -58,10 +58,11 @@ pub(super) fn deploy(stage: &mut Stage, release: Digest) -> Outcome<Deployed> {
         retry: false,
         report_interval_s: REPORT_INTERVAL_S,
         pull_spread_s: 0,
+        new_channel: false,
         echo: false,
         terms: Terms { dry_run: false, validity_s: 86_400, now_unix_s: show::now_unix_s() },
     };
-    Ok(stage.runtime.block_on(deploy::deploy(&fleet, &stage.link, &mut stage.events, &request))?)
+    Ok(stage.runtime.block_on(deploy::deploy(&fleet, &mut stage.session, &request))?)
 }
 
 /// The audience of the demo.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dunlin_core::code;
 use dunlin_core::topic::TelemetryClass;
 use dunlin_fleet::tensor::Tensor;
-use dunlin_fleet::{Fleet, tail};
+use dunlin_fleet::{Fleet, Session, tail};
 use dunlin_mqtt::{BrokerUrl, Events, Link, LinkConfig};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,9 +34,11 @@ pub(super) struct Stage {
     broker: Option<Broker>,
     pub(super) url: BrokerUrl,
     pub(super) devices: Vec<Device>,
-    /// The operator's own connection.
+    /// The operator's own connections.
+    pub(super) session: Session,
+    /// Another one, which an attacker who owns the broker could have.
     pub(super) link: Link,
-    pub(super) events: Events,
+    _events: Events,
     /// Records in the order in which they came, and the task that listens for them.
     records: std::sync::mpsc::Receiver<Value>,
     ear: tokio::task::JoinHandle<()>,
@@ -62,10 +64,11 @@ impl Stage {
         let folder = folder.map_err(|error| failed(format!("cannot make a temporary folder: {error}")))?;
         let broker = runtime.block_on(Broker::start(SocketAddr::from(([127, 0, 0, 1], 0)), None))?;
         let url: BrokerUrl = format!("mqtt://{}", broker.address()).parse()?;
-        let (link, events) = runtime.block_on(dunlin_mqtt::connect_once(
-            LinkConfig::new(url.clone(), "dunlin-demo-operator"),
-            PATIENCE,
-        ))?;
+        let connect = |name: &str| {
+            runtime.block_on(dunlin_mqtt::connect_once(LinkConfig::new(url.clone(), name), PATIENCE))
+        };
+        let session = Session::new(connect("dunlin-demo-writer")?, connect("dunlin-demo-reader")?);
+        let (link, events) = connect("dunlin-demo-attacker")?;
         let (records, ear) = listen(&runtime, &url)?;
         let devices = DEVICES
             .into_iter()
@@ -78,8 +81,9 @@ impl Stage {
             broker: Some(broker),
             url,
             devices,
+            session,
             link,
-            events,
+            _events: events,
             records,
             ear,
             first_deployment: Vec::new(),

@@ -8,7 +8,7 @@ super::codes! {
         "The configuration has an unknown key, a missing key or a value out of its range.",
         "Correct the line that the message names; `docs/config.md` lists every key.";
     CONFIG_WRITABLE = "config-file-writable", Refused,
-        "The configuration can be written by somebody who is neither root nor the user of the agent.",
+        "The configuration, the root of trust, the enrolment, a certificate, the state folder, or the folder that one of them lies in can be written by somebody who is neither root nor the user of the agent.",
         "Look at what it says, then `chown` it to the user of the agent and `chmod o-w` it.";
     SECRET_MODE = "secret-file-mode", Refused,
         "A secret file of the device can be read by others than its owner.",

@@ -45,7 +45,7 @@ super::codes! {
         "Name the folder by `--fleet DIR` if you trust its owner.";
     CONNECTION = "connection-invalid", Usage,
         "`connection.toml` of the fleet's folder is not valid.",
-        "Correct the line that the message names, or write the file anew with `dunlin connection set`.";
+        "Correct the line that the message names, or replace the file with `dunlin connection set`.";
     BROKER_MISSING = "broker-missing", Usage,
         "No broker is named.",
         "Give `--broker URL`, set DUNLIN_BROKER, or keep it in the fleet's folder with `dunlin connection set --broker URL`.";
@@ -82,6 +82,39 @@ super::codes! {
     KEY_REQUEST = "key-request", Refused,
         "A file is no key request of a device, or not signed by the key that it names.",
         "Make it on the device with `dunlin enroll request` and bring the file here as it is.";
+    CHANNEL_EMPTY = "channel-empty", Usage,
+        "No enrolled device is in the channel.",
+        "Correct the channel's name, or give `--new-channel` if devices are to be enrolled in it.";
+    DEPLOYMENT_UNKNOWN = "deployment-unknown", Usage,
+        "Neither this folder nor the broker has a deployment for this audience.",
+        "`dunlin deploy list` lists the audiences.";
+    DEPLOYMENT_REFUSED = "deployment-refused", Refused,
+        "Devices refused what was deployed, or went back to the release before.",
+        "The table has the code of each device's reason, which this page explains; deploy with `--retry` once the fault is elsewhere and gone.";
+    DEPLOYMENT_SILENT = "deployment-silent", Unreachable,
+        "Devices did not report in time that they do what was deployed.",
+        "They take it up when they connect; wait longer with `--wait SECONDS`, or look at `dunlin devices` and `dunlin tail`.";
+    RELEASE_UNPUBLISHED = "release-unpublished", Refused,
+        "The broker does not hold a release that is to be deployed, or not with signatures that devices accept.",
+        "Run `dunlin publish` for it first.";
+    PUBLISH_NOT_KEPT = "publish-not-kept", Refused,
+        "The broker acknowledged what was published and does not hold it; nothing was recorded in the folder.",
+        "Let this user write and read below `dunlin/v1/FLEET/` (docs/brokers.md has the rules), then run the command again; `dunlin doctor --name FLEET` probes the broker.";
+    PUBLISH_UNACKNOWLEDGED = "publish-unacknowledged", Unreachable,
+        "The broker did not acknowledge a message; nothing was recorded in the folder.",
+        "Check that this user may write below `dunlin/v1/FLEET/`: some brokers close the connection over what they do not allow; `dunlin doctor --name FLEET` probes the broker.";
+    VERSION_INVALID = "version-invalid", Usage,
+        "The version of a release is no semantic version.",
+        "Give three numbers, as `--version 1.2.0`, with a suffix if needed, as `1.2.0-rc.1`.";
+    RELEASE_LOST_GOLDEN = "release-lost-golden", Refused,
+        "The release before has golden vectors and this one has none: devices serve it without checking a known answer.",
+        "Give `--golden`, or sign it as it is: this is a warning.";
+    RELEASE_LOST_BASELINE = "release-lost-baseline", Refused,
+        "The release before has a baseline and this one has none: devices stop measuring drift.",
+        "Give `--baseline`, or sign it as it is: this is a warning.";
+    RELEASE_LOST_RANGE = "release-lost-range", Refused,
+        "The release before declares a range, or that values are finite, and this one does not: devices stop checking it.",
+        "Declare it when the model is compiled (`dunlin card` shows what is declared), or sign it as it is: this is a warning.";
     NO_NONCE = "no-nonce", Unreachable,
         "A deployment was to echo the nonce of a device that has said none.",
         "Wait until the device is connected; a channel has no nonce, so name the device as @DEVICE.";

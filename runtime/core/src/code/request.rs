@@ -10,6 +10,12 @@ super::codes! {
     HOST_REFUSED = "request-host", Refused,
         "The Host or Origin header of a request names neither localhost nor a loopback address, as when a web page tries to reach the device's API.",
         "Call the API by 127.0.0.1, [::1] or localhost, from the device itself.";
+    CONNECTIONS_FULL = "api-connections-full", Failed,
+        "As many connections as may be open to the local API are in use; only health is answered beside them.",
+        "Try again later, keep fewer connections, or raise `api.max_connections`.";
+    HEADER_TWICE = "request-header-twice", Usage,
+        "A header that decides what a request is stands in it more than once.",
+        "Send it once; the message names it.";
     TOKEN = "request-token", Refused,
         "The device's local API asks for a token, and the request shows none or another.",
         "Send `Authorization: Bearer TOKEN`, with the content of the file that `api.token_file` of the agent's configuration names.";

@@ -80,6 +80,10 @@ pub struct Presence {
     pub channel: Option<ChannelId>,
     /// The version of the root that it trusts.
     pub root_version: u64,
+    /// The newest releases that failed on it, which it does not try again unless a deployment says so; by the digest
+    /// of their bodies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Digest>,
     /// To be echoed by a device document, as proof that it is fresh: 32 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
@@ -158,6 +162,10 @@ pub struct Health {
     /// Records that were dropped unsent since the agent started, because their queue was full.
     #[serde(default)]
     pub dropped: Dropped,
+    /// Every release that the device holds: what serves, what was proven before, and what is on its way; by the
+    /// digest of its body.
+    #[serde(default)]
+    pub installed: Vec<Digest>,
     /// The models that are loaded.
     pub models: Vec<ModelHealth>,
 }

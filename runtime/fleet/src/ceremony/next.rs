@@ -14,7 +14,7 @@ pub enum Step {
     /// Releases lack signatures of keys that the root names: `dunlin release resign`.
     ResignReleases,
     /// Every release of the model is of an epoch that the root ends: `dunlin release`, `publish` and `deploy`.
-    ReleaseAnew(ModelName),
+    ReleaseAgain(ModelName),
     /// The device list or deployments lack signatures, or are of another epoch: `dunlin deploy resign --all`.
     ResignDeployments,
     /// The broker lacks the root, or what was signed again: `dunlin publish --repair`.
@@ -35,7 +35,7 @@ impl Fleet {
             let in_epoch = || releases.iter().filter(|release| release.release_epoch >= root.release_epoch);
             unsigned |= in_epoch().any(|release| !self.is_current(release));
             if in_epoch().next().is_none() && !releases.is_empty() {
-                ended.push(Step::ReleaseAnew(model));
+                ended.push(Step::ReleaseAgain(model));
             }
         }
         let list = self.device_list()?;

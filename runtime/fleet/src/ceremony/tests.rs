@@ -96,6 +96,7 @@ fn a_stranger_does_not_count_and_the_same_key_counts_once() {
 #[test]
 fn changes_without_sense_change_nothing() {
     let plant = Plant::new();
+    plant.enroll("a");
     let before = plant.files();
     let release = plant.fleet.root().root().keys[1].clone();
     let cases = [
@@ -118,6 +119,20 @@ fn changes_without_sense_change_nothing() {
         assert_eq!(plant.files(), before, "{changes:?}");
     }
     assert!(matches!(plant.fleet.sign_root_draft(), Err(CeremonyError::NoDraft(2))));
+}
+
+#[test]
+fn only_enrolled_devices_are_revoked() {
+    let plant = Plant::new();
+    plant.enroll("a");
+    let before = plant.files();
+    let error = change(&plant, &[Change::RevokeDevice("b".parse().unwrap())]).unwrap_err();
+    assert_eq!(
+        (error.code().id, error.to_string().as_str()),
+        ("device-unknown", "no device b was ever enrolled")
+    );
+    assert_eq!(plant.files(), before);
+    assert!(change(&plant, &[Change::RevokeDevice("a".parse().unwrap())]).unwrap().trusted);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) fn request(model: &str, want: Want) -> DeployRequest {
         retry: false,
         report_interval_s: 60,
         pull_spread_s: 5,
+        new_channel: false,
         echo: false,
         terms: Terms { dry_run: false, validity_s: 100, now_unix_s: TODAY },
     }

@@ -8,11 +8,14 @@ use bytes::Bytes;
 use dunlin_core::document::{Audience, DeviceEntry, DeviceList};
 use dunlin_core::id::{ChannelId, DeviceId};
 use dunlin_core::topic;
-use dunlin_mqtt::{Events, Link};
 
-use super::{DeployError, Deployed, Terms, base, publish, successor};
+use super::withdraw::delete;
+use super::{DeployError, Deployed, Terms, base, check, publish, publish_trust, reconcile, successor};
+use crate::attempt;
 use crate::folder::Fleet;
-use crate::publish::{retained, trust_messages};
+use crate::publish::{retained, root_messages};
+use crate::registry;
+use crate::session::Session;
 
 /// What is to be signed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,31 +43,18 @@ pub struct Renewal {
 /// The folder, a key, or the broker.
 pub async fn renew(
     fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
+    session: &mut Session,
     which: Which,
     terms: Terms,
 ) -> Result<Renewal, DeployError> {
+    reconcile(fleet, session, terms).await?;
     let root = fleet.root().root();
-    let mut renewal = Renewal::default();
-    if let Some(list) = fleet.device_list()? {
-        let good = list.deploy_epoch == root.deploy_epoch && fleet.is_current(&list);
-        if which == Which::All || !good {
-            let next = fleet.next_device_list(terms.now_unix_s)?;
-            renewal.device_list = Some(next.sequence);
-            if !terms.dry_run {
-                fleet.store_device_list(&fleet.sign(&next)?)?;
-            }
-        }
-    }
-    let left = fleet.device_list()?.map(|list| list.devices.clone()).unwrap_or_default();
-    let has_left = |audience: &Audience| {
-        left.iter().any(|device| device.revoked && *audience == Audience::Device(device.id.clone()))
-    };
+    let mut renewal =
+        Renewal { device_list: renew_list(fleet, session, which, terms).await?, ..Renewal::default() };
     if !terms.dry_run {
-        publish_trust(fleet, link).await?;
+        publish_trust(fleet, session).await?;
     }
-    for audience in fleet.audiences()?.into_iter().filter(|audience| !has_left(audience)) {
+    for audience in fleet.served_audiences()? {
         let Some(local) = fleet.deployment(&audience)? else { continue };
         let lasts = match which {
             Which::All => false,
@@ -75,32 +65,62 @@ pub async fn renew(
             renewal.untouched.push(audience);
             continue;
         }
-        let base = base(fleet, link, events, &audience).await?;
+        let base = base(fleet, session, &audience).await?;
         let next = successor(fleet, base.as_deref(), &audience, terms)?;
-        renewal.deployments.push(publish(fleet, link, next, terms).await?);
+        renewal.deployments.push(publish(fleet, session, next, terms).await?);
     }
     Ok(renewal)
 }
 
+/// Signs the device list again if it needs it; returns its sequence.
+async fn renew_list(
+    fleet: &Fleet,
+    session: &mut Session,
+    which: Which,
+    terms: Terms,
+) -> Result<Option<u64>, DeployError> {
+    let root = fleet.root().root();
+    let Some(list) = fleet.device_list()? else { return Ok(None) };
+    if which != Which::All && list.deploy_epoch == root.deploy_epoch && fleet.is_current(&list) {
+        return Ok(None);
+    }
+    let mut next = fleet.next_device_list(terms.now_unix_s)?;
+    // This folder's list is to count, whatever another copy of the folder published.
+    let topic = topic::devices(fleet.name());
+    let retained = session.retained(std::slice::from_ref(&topic)).await?.remove(&topic);
+    let theirs = retained.and_then(|envelope| fleet.root().verify::<DeviceList>(&envelope).ok());
+    if let Some(theirs) = theirs.filter(|theirs| theirs.deploy_epoch == root.deploy_epoch) {
+        next.sequence = next.sequence.max(theirs.sequence.saturating_add(1));
+    }
+    if !terms.dry_run {
+        publish_list(fleet, session, &next).await?;
+    }
+    Ok(Some(next.sequence))
+}
+
 /// Assigns a device to another channel: in its own deployment, which the device follows, and in the device
-/// list.
+/// list. A channel that neither has a device nor a deployment must be meant.
 ///
 /// # Errors
 /// The device is not in the list; the folder, a key, or the broker.
 pub async fn move_device(
     fleet: &Fleet,
-    link: &Link,
-    events: &mut Events,
+    session: &mut Session,
     device: &DeviceId,
     channel: &ChannelId,
+    new_channel: bool,
     terms: Terms,
 ) -> Result<Deployed, DeployError> {
-    change_device(fleet, device, terms, |entry| entry.channel = channel.clone())?;
+    reconcile(fleet, session, terms).await?;
+    check::device(fleet, device)?;
+    let to = Audience::Channel(channel.clone());
+    check::audience(fleet, &to, new_channel || fleet.served_audiences()?.contains(&to))?;
     let audience = Audience::Device(device.clone());
-    let base = base(fleet, link, events, &audience).await?;
+    let base = base(fleet, session, &audience).await?;
     let mut next = successor(fleet, base.as_deref(), &audience, terms)?;
     next.channel = Some(channel.clone());
-    publish(fleet, link, next, terms).await
+    change_device(fleet, session, device, terms, |entry| entry.channel = channel.clone()).await?;
+    publish(fleet, session, next, terms).await
 }
 
 /// Marks a device as no longer of the fleet in the device list, publishes the list, and deletes from the broker what
@@ -112,38 +132,35 @@ pub async fn move_device(
 /// The device was never in the list; the folder, a key, or the broker.
 pub async fn decommission(
     fleet: &Fleet,
-    link: &Link,
+    session: &mut Session,
     device: &DeviceId,
     terms: Terms,
 ) -> Result<DeviceList, DeployError> {
-    let marked = |entry: &DeviceEntry| entry.id == *device && entry.revoked;
-    let list = match fleet.device_list()?.filter(|list| list.devices.iter().any(marked)) {
-        Some(list) => DeviceList::clone(&list),
-        None => change_device(fleet, device, terms, |entry| entry.revoked = true)?,
+    reconcile(fleet, session, terms).await?;
+    let marked = fleet
+        .device_list()?
+        .filter(|list| list.devices.iter().any(|entry| entry.id == *device && entry.revoked));
+    let list = match marked {
+        Some(list) => {
+            if !terms.dry_run {
+                publish_trust(fleet, session).await?;
+            }
+            DeviceList::clone(&list)
+        }
+        None => change_device(fleet, session, device, terms, |entry| entry.revoked = true).await?,
     };
     if !terms.dry_run {
-        publish_trust(fleet, link).await?;
-        for topic in [
-            topic::deployment(fleet.name(), &Audience::Device(device.clone())),
-            topic::presence(fleet.name(), device),
-        ] {
-            link.publish(retained(topic, Bytes::new())).await?;
-        }
+        delete(fleet, session, &Audience::Device(device.clone())).await?;
+        // Not read back: a device that is still connected puts it there again.
+        session.send(&[retained(topic::presence(fleet.name(), device), Bytes::new())]).await?;
     }
     Ok(list)
 }
 
-/// What devices and collectors judge by: the roots and the device list.
-async fn publish_trust(fleet: &Fleet, link: &Link) -> Result<(), DeployError> {
-    for message in trust_messages(fleet)? {
-        link.publish(message).await?;
-    }
-    Ok(())
-}
-
-/// Signs a device list in which one device is changed.
-fn change_device(
+/// Signs and publishes a device list in which one device is changed.
+async fn change_device(
     fleet: &Fleet,
+    session: &mut Session,
     device: &DeviceId,
     terms: Terms,
     change: impl FnOnce(&mut DeviceEntry),
@@ -152,7 +169,17 @@ fn change_device(
     let entry = list.devices.iter_mut().find(|entry| entry.id == *device && !entry.revoked);
     change(entry.ok_or_else(|| DeployError::UnknownDevice(device.clone()))?);
     if !terms.dry_run {
-        fleet.store_device_list(&fleet.sign(&list)?)?;
+        // A list that another copy of the folder published since is not replaced.
+        publish_trust(fleet, session).await?;
+        publish_list(fleet, session, &list).await?;
     }
     Ok(list)
+}
+
+/// Signs a device list, publishes it behind the roots that it is judged by, and records it.
+async fn publish_list(fleet: &Fleet, session: &mut Session, list: &DeviceList) -> Result<(), DeployError> {
+    let roots = registry::survey(fleet, session, root_messages(fleet)?).await?;
+    session.publish(&roots.missing, |_| {}).await?;
+    let list = fleet.sign(list)?;
+    Ok(attempt::publish_and_record(fleet, session, &list).await?)
 }

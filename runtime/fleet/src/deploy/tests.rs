@@ -3,6 +3,7 @@
 use super::fixture::{deployment, release, request};
 use super::*;
 use crate::fixture::{Plant, TODAY};
+use dunlin_core::code::Coded as _;
 
 fn signed(plant: &Plant, deployment: &Deployment) -> Verified<Deployment> {
     plant.fleet.sign(deployment).unwrap()
@@ -52,7 +53,8 @@ fn other_models_and_the_channel_stay_and_retry_does_not() {
 fn floors_stay_beside_releases_and_go_with_what_is_removed() {
     let plant = Plant::new();
     let floor = |model: &str| Floor { model: model.parse().unwrap(), counter: 2 };
-    let digests: Vec<Digest> = ["1", "2"].iter().map(|version| plant.release("a", version).digest).collect();
+    let digests: Vec<Digest> =
+        ["1.0.0", "2.0.0"].iter().map(|version| plant.release("a", version).digest).collect();
     let mut base = next(&plant.fleet, None, &request("a", release(digests[1]))).unwrap();
     base = next(&plant.fleet, Some(&base), &request("b", release(Digest::of(b"b")))).unwrap();
     base.floors = vec![floor("a"), floor("b")];

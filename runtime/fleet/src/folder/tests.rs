@@ -91,7 +91,7 @@ fn a_key_that_the_root_does_not_name_signs_nothing() {
     key::write(&path, &stranger, None).unwrap();
     let before = plant.files();
     let error =
-        plant.opened().release(crate::fixture::request("m", "1", crate::fixture::adder())).unwrap_err();
+        plant.opened().release(crate::fixture::request("m", "1.0.0", crate::fixture::adder())).unwrap_err();
     assert_eq!(error.code().id, "key-missing");
     assert!(error.to_string().contains("release.key"), "{error}");
     assert_eq!(plant.files(), before);
@@ -100,12 +100,12 @@ fn a_key_that_the_root_does_not_name_signs_nothing() {
 #[test]
 fn a_release_that_the_wrong_key_signed_is_refused_with_its_file() {
     let plant = Plant::new();
-    let release = plant.release("m", "1").release;
+    let release = plant.release("m", "1.0.0").release;
     let (body, _) = document::to_body(&release).unwrap();
     let stranger = key::generate().unwrap();
     let envelope = envelope::seal::<Release>(&body, &[(&"release".parse().unwrap(), &stranger)]);
     std::fs::write(plant.path("releases/m/1.json"), envelope).unwrap();
-    let error = plant.fleet.find_release(&release.model, "1").unwrap_err();
+    let error = plant.fleet.find_release(&release.model, "1.0.0").unwrap_err();
     assert_eq!(error.code().id, "signature-threshold");
     assert!(error.to_string().contains("releases/m/1.json"), "{error}");
 }
@@ -113,7 +113,7 @@ fn a_release_that_the_wrong_key_signed_is_refused_with_its_file() {
 #[test]
 fn a_signed_file_in_the_place_of_another_is_refused() {
     let plant = Plant::new();
-    plant.release("a", "1");
+    plant.release("a", "1.0.0");
     for place in ["releases/b/1.json", "releases/a/2.json"] {
         let path = plant.path(place);
         file::replace(&path, &std::fs::read(plant.path("releases/a/1.json")).unwrap(), Readers::Anyone)
@@ -136,19 +136,19 @@ fn a_release_is_found_by_its_version_and_the_others_are_listed() {
     let plant = Plant::new();
     let model: ModelName = "m".parse().unwrap();
     let message = |version: &str| plant.fleet.find_release(&model, version).unwrap_err().to_string();
-    assert_eq!(message("1"), "m has no release 1; it has none");
-    for version in ["1", "2"] {
+    assert_eq!(message("1.0.0"), "m has no release 1.0.0; it has none");
+    for version in ["1.0.0", "2.0.0"] {
         plant.release("m", version);
     }
-    assert_eq!(plant.fleet.find_release(&model, "2").unwrap().counter, 2);
-    assert_eq!(message("3"), "m has no release 3; it has 1, 2");
-    assert_eq!(plant.fleet.find_release(&model, "3").unwrap_err().code().id, "release-unknown");
+    assert_eq!(plant.fleet.find_release(&model, "2.0.0").unwrap().counter, 2);
+    assert_eq!(message("3.0.0"), "m has no release 3.0.0; it has 1.0.0, 2.0.0");
+    assert_eq!(plant.fleet.find_release(&model, "3.0.0").unwrap_err().code().id, "release-unknown");
 }
 
 #[test]
 fn an_altered_blob_is_refused() {
     let plant = Plant::new();
-    let digest = plant.release("m", "1").release.artifact.digest;
+    let digest = plant.release("m", "1.0.0").release.artifact.digest;
     assert!(plant.fleet.blob(&digest).is_ok());
     std::fs::write(plant.fleet.blob_path(&digest), "altered").unwrap();
     assert_eq!(plant.fleet.blob(&digest).unwrap_err().code().id, "blob-altered");

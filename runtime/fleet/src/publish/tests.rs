@@ -1,8 +1,7 @@
 //! What a release puts on the broker, in which order, and what is never put there.
 
 use super::*;
-use crate::enroll::EnrollRequest;
-use crate::fixture::{ADD_ONE, CARD, Plant, TODAY, module, request};
+use crate::fixture::{ADD_ONE, CARD, Plant, module, request};
 use crate::release::Released;
 
 /// Module bytes that do not repeat: 70 chunks and more.
@@ -25,22 +24,8 @@ fn kinds(messages: &[Message]) -> Vec<&str> {
 fn roots_come_first_then_the_device_list_then_chunks_and_the_release_last() {
     let mut plant = Plant::new();
     plant.step_root(|_| {});
-    plant
-        .fleet
-        .enroll(&EnrollRequest {
-            device: "press-3".parse().unwrap(),
-            channel: "stable".parse().unwrap(),
-            broker: "mqtt://broker".parse().unwrap(),
-            authority: None,
-            client_certificate: false,
-            listen: "127.0.0.1:1".parse().unwrap(),
-            out: plant.beside("press-3"),
-            public: None,
-            first_connect_jitter_s: 0,
-            now_unix_s: TODAY,
-        })
-        .unwrap();
-    let released = plant.release("m", "1");
+    plant.enroll("press-3");
+    let released = plant.release("m", "1.0.0");
     let messages = messages(&plant.fleet, &verified(&plant, &released)).unwrap();
     assert_eq!(kinds(&messages), ["root", "root", "devices", "chunk", "release"]);
     assert!(messages.iter().all(|message| message.retain));
@@ -52,7 +37,7 @@ fn roots_come_first_then_the_device_list_then_chunks_and_the_release_last() {
 fn a_long_list_precedes_its_chunks_and_they_make_up_the_module() {
     let plant = Plant::new();
     let bytes = large();
-    let released = plant.fleet.release(request("m", "1", bytes.clone())).unwrap();
+    let released = plant.fleet.release(request("m", "1.0.0", bytes.clone())).unwrap();
     let Chunks::List(list) = &released.release.artifact.chunks else {
         panic!("more than 64 chunks are a list")
     };
@@ -71,7 +56,7 @@ fn no_chunk_goes_twice() {
     let plant = Plant::new();
     let zeros = "\\00".repeat(4 * 32 * 1024);
     let bytes = module(CARD, ADD_ONE, &format!(r#"(data (i32.const 65536) "{zeros}")"#));
-    let released = plant.fleet.release(request("m", "1", bytes)).unwrap();
+    let released = plant.fleet.release(request("m", "1.0.0", bytes)).unwrap();
     let Chunks::Inline(refs) = &released.release.artifact.chunks else { panic!("few chunks are inline") };
     let messages = messages(&plant.fleet, &verified(&plant, &released)).unwrap();
     let topics: std::collections::BTreeSet<&str> =
@@ -83,7 +68,7 @@ fn no_chunk_goes_twice() {
 #[test]
 fn altered_or_missing_blobs_are_not_published() {
     let plant = Plant::new();
-    let released = plant.release("m", "1");
+    let released = plant.release("m", "1.0.0");
     let release = verified(&plant, &released);
     let path = plant.fleet.blob_path(&release.artifact.digest);
     std::fs::write(&path, "altered").unwrap();
@@ -95,7 +80,7 @@ fn altered_or_missing_blobs_are_not_published() {
 #[test]
 fn a_signed_release_that_cuts_wrongly_publishes_nothing_and_does_not_panic() {
     let plant = Plant::new();
-    let genuine = plant.release("m", "1").release;
+    let genuine = plant.release("m", "1.0.0").release;
     let Chunks::Inline(refs) = &genuine.artifact.chunks else { panic!("few chunks are inline") };
     let code = |change: &dyn Fn(&mut Release)| {
         let mut release = genuine.clone();

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_signers_should_look_at_is_named_down_to_the_number() {
-        let before = Plant::new().release("m", "1").release;
+        let before = Plant::new().release("m", "1.0.0").release;
         let mut after = before.clone();
         (after.version, after.counter) = ("2".into(), 2);
         after.artifact.digest = dunlin_core::Digest::of(b"other weights");

@@ -32,21 +32,21 @@ fn refusal(plant: &Plant, request: ReleaseRequest) -> (&'static str, String) {
 #[test]
 fn counters_grow_and_versions_are_taken_once() {
     let plant = Plant::new();
-    for (counter, version) in [(1, "1"), (2, "2"), (3, "0.9")] {
+    for (counter, version) in [(1, "1.0.0"), (2, "2.0.0"), (3, "0.9.0-rc.1")] {
         assert_eq!(plant.release("m", version).release.counter, counter);
     }
-    assert_eq!(plant.release("other", "1").release.counter, 1);
-    let (code, message) = refusal(&plant, request("m", "2", adder()));
+    assert_eq!(plant.release("other", "1.0.0").release.counter, 1);
+    let (code, message) = refusal(&plant, request("m", "2.0.0", adder()));
     assert_eq!(code, "release-exists");
-    assert_eq!(message, "m 2 exists already, as counter 2; choose another version");
+    assert_eq!(message, "m 2.0.0 exists already, as counter 2; choose another version");
 }
 
 #[test]
 fn a_release_says_what_the_module_is() {
     let plant = Plant::new();
-    let released = plant.release("m", "1");
+    let released = plant.release("m", "1.0.0");
     let summary = dunlin_sandbox::inspect(&adder()).unwrap();
-    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1.0.0").unwrap();
     assert_eq!((release.digest(), &*release), (released.digest, &released.release));
     assert_eq!((release.card_digest, release.artifact.digest), (summary.card_digest, Digest::of(&adder())));
     assert_eq!(release.contract.difference(&summary.card), None);
@@ -57,18 +57,27 @@ fn a_release_says_what_the_module_is() {
 #[test]
 fn words_that_no_device_would_accept_are_refused() {
     let plant = Plant::new();
-    let deadline = |us| ReleaseRequest { deadline_us: Some(us), ..request("m", "1", adder()) };
+    let deadline = |us| ReleaseRequest { deadline_us: Some(us), ..request("m", "1.0.0", adder()) };
     let licence = Lineage { licence: Some("a\nb".into()), ..Lineage::default() };
     for wrong in [
-        request("m", "", adder()),
-        request("m", "1\n", adder()),
         deadline(0),
         deadline(60_000_001),
-        ReleaseRequest { lineage: licence, ..request("m", "1", adder()) },
+        ReleaseRequest { lineage: licence, ..request("m", "1.0.0", adder()) },
     ] {
         assert_eq!(refusal(&plant, wrong).0, "document-rule-broken");
     }
-    assert_eq!(refusal(&plant, request("m", "1", b"garbage".to_vec())).0, "module-not-wasm");
+    assert_eq!(refusal(&plant, request("m", "1.0.0", b"garbage".to_vec())).0, "module-not-wasm");
+}
+
+#[test]
+fn versions_are_semantic() {
+    let plant = Plant::new();
+    for version in ["", "1", "1.0", "v1.0.0", "1.0.0\n", "01.0.0", "latest"] {
+        let (code, message) = refusal(&plant, request("m", version, adder()));
+        assert_eq!(code, "version-invalid");
+        assert!(message.starts_with(&format!("{version:?} is no semantic version")), "{message}");
+    }
+    plant.release("m", "1.0.0-rc.1+build.7");
 }
 
 #[test]
@@ -76,7 +85,7 @@ fn golden_vectors_and_baseline_are_attached() {
     let plant = Plant::new();
     let rows = tensor(&[4, 2], &[0., 1., 2., 3., 4., 5., 6., 7.]);
     let request =
-        ReleaseRequest { golden: Some(vectors()), baseline: Some(rows), ..request("m", "1", adder()) };
+        ReleaseRequest { golden: Some(vectors()), baseline: Some(rows), ..request("m", "1.0.0", adder()) };
     let released = plant.fleet.release(request).unwrap();
     assert_eq!((released.golden_vectors, released.baseline_rows), (2, 4));
     let [golden, baseline] = &released.release.attachments[..] else { panic!("two are attached") };
@@ -94,8 +103,9 @@ fn golden_vectors_and_baseline_are_attached() {
 #[test]
 fn a_baseline_of_another_model_is_refused() {
     let plant = Plant::new();
-    let code =
-        |rows: Tensor| refusal(&plant, ReleaseRequest { baseline: Some(rows), ..request("m", "1", adder()) });
+    let code = |rows: Tensor| {
+        refusal(&plant, ReleaseRequest { baseline: Some(rows), ..request("m", "1.0.0", adder()) })
+    };
     let (id, message) = code(tensor(&[2, 3], &[0.; 6]));
     assert_eq!(id, "tensor-shape");
     assert_eq!(message, "the baseline has rows of 3 numbers, the model's inputs take 2 together");
@@ -114,7 +124,7 @@ fn a_golden_file_has_the_arrays_of_the_model_and_no_other() {
     let refused = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut golden = vectors();
         change(&mut golden);
-        let request = ReleaseRequest { golden: Some(golden), ..request("m", "1", adder()) };
+        let request = ReleaseRequest { golden: Some(golden), ..request("m", "1.0.0", adder()) };
         let (code, message) = refusal(&plant, request);
         assert_eq!(code, "tensor-shape", "{message}");
         message
@@ -148,12 +158,12 @@ fn a_golden_output_that_the_model_does_not_give_signs_nothing() {
     let plant = Plant::new();
     let mut golden = vectors();
     golden.insert("output/y".into(), tensor(&[2, 2], &[2., 3., 4., 5.5]));
-    let wrong = ReleaseRequest { golden: Some(golden.clone()), ..request("m", "1", adder()) };
+    let wrong = ReleaseRequest { golden: Some(golden.clone()), ..request("m", "1.0.0", adder()) };
     let (code, message) = refusal(&plant, wrong);
     assert_eq!(code, "golden-failed");
     assert!(message.starts_with("golden vector 1: element 1 is 5"), "{message}");
     golden.insert("tolerance/y".into(), tensor(&[], &[0.2]));
-    let within = ReleaseRequest { golden: Some(golden), ..request("m", "1", adder()) };
+    let within = ReleaseRequest { golden: Some(golden), ..request("m", "1.0.0", adder()) };
     assert_eq!(plant.fleet.release(within).unwrap().golden_vectors, 2);
 }
 
@@ -162,7 +172,7 @@ fn more_golden_vectors_than_a_file_holds_are_refused_before_they_run() {
     let plant = Plant::new();
     let many = tensor(&[1025, 2], &[0.; 2050]);
     let golden = arrays(&[("input/x", many.clone()), ("output/y", many)]);
-    let request = ReleaseRequest { golden: Some(golden), ..request("m", "1", adder()) };
+    let request = ReleaseRequest { golden: Some(golden), ..request("m", "1.0.0", adder()) };
     assert!(refusal(&plant, request).1.contains("1025 golden vectors"));
 }
 
@@ -179,7 +189,8 @@ fn each_golden_vector_is_a_stream_of_its_own() {
         (func (export "dunlin_reset") (global.set $calls (f32.const 0)))"#;
     let golden =
         arrays(&[("input/x", tensor(&[2, 2], &[0.; 4])), ("output/y", tensor(&[2, 2], &[1., 0., 1., 0.]))]);
-    let request = ReleaseRequest { golden: Some(golden), ..request("m", "1", module(&card, infer, extra)) };
+    let request =
+        ReleaseRequest { golden: Some(golden), ..request("m", "1.0.0", module(&card, infer, extra)) };
     assert_eq!(plant.fleet.release(request).unwrap().golden_vectors, 2);
 }
 
@@ -187,8 +198,11 @@ fn each_golden_vector_is_a_stream_of_its_own() {
 fn a_model_that_misses_the_deadline_it_is_released_with_is_refused() {
     let plant = Plant::new();
     let endless = module(CARD, "(loop $for_ever (br $for_ever)) (i32.const 0)", "");
-    let request =
-        ReleaseRequest { golden: Some(vectors()), deadline_us: Some(20_000), ..request("m", "1", endless) };
+    let request = ReleaseRequest {
+        golden: Some(vectors()),
+        deadline_us: Some(20_000),
+        ..request("m", "1.0.0", endless)
+    };
     assert_eq!(refusal(&plant, request).0, "model-deadline");
 }
 
@@ -206,7 +220,7 @@ fn new_code_over_old_weights_sends_the_weights_again_to_nobody() {
         };
         refs.iter().map(|chunk| chunk.digest).collect()
     };
-    let (old, new) = (chunks("1", ""), chunks("2", "(func (result i32) (i32.const 12345))"));
+    let (old, new) = (chunks("1.0.0", ""), chunks("2.0.0", "(func (result i32) (i32.const 12345))"));
     let kept = new.iter().filter(|digest| old.contains(digest)).count();
     assert_eq!((old.len(), kept), (6, 5), "only the code is new: the weights and the names are not");
 }
@@ -220,7 +234,7 @@ fn a_statement_about_the_module_travels_with_it_and_is_bound() {
     );
     let with = |statement: &str| ReleaseRequest {
         provenance: Some(statement.as_bytes().to_vec()),
-        ..request("m", "1", adder())
+        ..request("m", "1.0.0", adder())
     };
     let (code, _) = refusal(&plant, with(&statement.replace(&digest.to_string(), &"0".repeat(64))));
     assert_eq!(code, "provenance");
@@ -264,16 +278,16 @@ fn with_code(version: &str, precompiled: Vec<Vec<u8>>) -> ReleaseRequest {
 #[test]
 fn machine_code_is_attached_and_signed_by_its_own_role() {
     let (plant, _) = with_native_key(true);
-    let released = plant.fleet.release(with_code("1", vec![native()])).unwrap();
+    let released = plant.fleet.release(with_code("1.0.0", vec![native()])).unwrap();
     let variants: Vec<_> = released.release.variants().collect();
     let [(target, wasmtime, blob)] = variants[..] else { panic!("{variants:?}") };
     assert_eq!((target, wasmtime), (Target::HERE.name(), dunlin_sandbox::WASMTIME_VERSION));
     assert_eq!(plant.fleet.blob(&blob.digest).unwrap(), native());
-    let signed = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    let signed = plant.fleet.find_release(&"m".parse().unwrap(), "1.0.0").unwrap();
     plant.fleet.root().countersigned(&signed, RoleName::Precompiled).unwrap();
     // One without machine code needs no such signature, and gets none.
-    plant.fleet.release(with_code("2", vec![])).unwrap();
-    let bare = plant.fleet.find_release(&"m".parse().unwrap(), "2").unwrap();
+    plant.fleet.release(with_code("2.0.0", vec![])).unwrap();
+    let bare = plant.fleet.find_release(&"m".parse().unwrap(), "2.0.0").unwrap();
     assert!(plant.fleet.root().countersigned(&bare, RoleName::Precompiled).is_err());
     let differences = difference::differences(&released.release, &bare);
     assert!(differences.iter().any(|difference| difference.what == "precompiled"), "{differences:?}");
@@ -282,7 +296,7 @@ fn machine_code_is_attached_and_signed_by_its_own_role() {
 #[test]
 fn a_release_with_machine_code_waits_for_whoever_signs_that() {
     let (plant, native_key) = with_native_key(false);
-    let error = plant.fleet.release(with_code("1", vec![native()])).unwrap_err();
+    let error = plant.fleet.release(with_code("1.0.0", vec![native()])).unwrap_err();
     assert_eq!(error.code().id, "signatures-missing");
     assert!(error.to_string().contains("0 of the 1 signatures of role precompiled"), "{error}");
     let pending = plant.path("pending").join(&crate::file::list(&plant.path("pending")).unwrap()[0]);
@@ -294,14 +308,14 @@ fn a_release_with_machine_code_waits_for_whoever_signs_that() {
     assert_eq!(failing, ["precompiled variants"]);
     let (_, signed) = crate::signing::sign(&waiting, &"native".parse().unwrap(), &native_key).unwrap();
     plant.fleet.import(&signed).unwrap();
-    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1.0.0").unwrap();
     plant.fleet.root().countersigned(&release, RoleName::Precompiled).unwrap();
 }
 
 #[test]
 fn machine_code_of_another_module_is_refused() {
     let plant = Plant::new();
-    let (code, message) = refusal(&plant, with_code("1", vec![native()]));
+    let (code, message) = refusal(&plant, with_code("1.0.0", vec![native()]));
     assert_eq!(code, "role-unused");
     assert!(message.contains("dunlin root add-key precompiled"), "{message}");
     let (plant, _) = with_native_key(true);
@@ -315,10 +329,10 @@ fn machine_code_of_another_module_is_refused() {
         (stoppable, "checks by which the clock stops it"),
         (adder(), "no precompiled variant"),
     ] {
-        let (code, message) = refusal(&plant, with_code("1", vec![native(), file]));
+        let (code, message) = refusal(&plant, with_code("1.0.0", vec![native(), file]));
         assert_eq!(code, "module-native", "{message}");
         assert!(message.starts_with("precompiled variant 1") && message.contains(words), "{message}");
     }
-    let (code, _) = refusal(&plant, with_code("1", vec![native(), native()]));
+    let (code, _) = refusal(&plant, with_code("1.0.0", vec![native(), native()]));
     assert_eq!(code, "document-rule-broken", "one a target");
 }

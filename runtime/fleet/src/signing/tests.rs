@@ -26,7 +26,7 @@ fn two_signers() -> (Plant, Signer) {
 #[test]
 fn a_release_waits_for_its_second_signature() {
     let (plant, bob) = two_signers();
-    let error = plant.fleet.release(request("m", "1", adder())).unwrap_err();
+    let error = plant.fleet.release(request("m", "1.0.0", adder())).unwrap_err();
     assert_eq!(error.code().id, "signatures-missing");
     assert!(error.to_string().contains("1 of the 2 signatures"), "{error}");
     assert!(plant.fleet.releases(&"m".parse().unwrap()).unwrap().is_empty());
@@ -36,7 +36,7 @@ fn a_release_waits_for_its_second_signature() {
     assert_eq!(document.title(), "release m 1 (counter 1)");
     let Imported::Document(document) = plant.fleet.import(&signed).unwrap() else { panic!() };
     assert_eq!(document.role(), RoleName::Release);
-    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1").unwrap();
+    let release = plant.fleet.find_release(&"m".parse().unwrap(), "1.0.0").unwrap();
     assert!(plant.fleet.blob(&release.artifact.digest).is_ok(), "its files were kept meanwhile");
     assert!(file::list(&plant.path("pending")).unwrap().is_empty());
 }
@@ -44,7 +44,7 @@ fn a_release_waits_for_its_second_signature() {
 #[test]
 fn a_file_with_too_few_signatures_waits_on_and_one_with_none_is_refused() {
     let (plant, bob) = two_signers();
-    plant.fleet.release(request("m", "1", adder())).unwrap_err();
+    plant.fleet.release(request("m", "1.0.0", adder())).unwrap_err();
     let pending = plant.path("pending").join(&file::list(&plant.path("pending")).unwrap()[0]);
     let bytes = std::fs::read(&pending).unwrap();
     std::fs::remove_file(&pending).unwrap();
@@ -80,7 +80,7 @@ fn nobody_signs_what_no_device_would_read() {
 #[test]
 fn an_account_tells_what_a_device_would_say() {
     let plant = Plant::new();
-    let released = plant.release("m", "1");
+    let released = plant.release("m", "1.0.0");
     let envelope = std::fs::read(plant.path("releases/m/1.json")).unwrap();
     let good = account(&envelope, plant.fleet.root(), TODAY).unwrap();
     assert_eq!((good.fault, good.digest), (None, released.digest));
@@ -98,7 +98,7 @@ fn an_account_tells_what_a_device_would_say() {
 #[test]
 fn an_account_names_epochs_revocations_minimums_and_expiry() {
     let mut plant = Plant::new();
-    let digest = plant.release("m", "1").digest;
+    let digest = plant.release("m", "1.0.0").digest;
     let deployment = plant.fleet.sign(&crate::deploy::fixture::deployment(&plant.fleet, 1)).unwrap();
     let late = account(deployment.envelope(), plant.fleet.root(), TODAY + 1).unwrap();
     assert_eq!(
@@ -137,7 +137,7 @@ fn roots_are_judged_by_the_one_before() {
 #[test]
 fn releases_are_signed_again_after_a_rotation() {
     let mut plant = Plant::new();
-    let digest = plant.release("m", "1").digest;
+    let digest = plant.release("m", "1.0.0").digest;
     let secret = key::generate().unwrap();
     key::write(&plant.path("keys/release-2.key"), &secret, None).unwrap();
     let rotate = [
@@ -147,17 +147,17 @@ fn releases_are_signed_again_after_a_rotation() {
     plant.fleet.change_root(&rotate, false, TODAY).unwrap();
     plant.fleet = plant.opened();
     let model = "m".parse().unwrap();
-    let error = plant.fleet.find_release(&model, "1").unwrap_err();
+    let error = plant.fleet.find_release(&model, "1.0.0").unwrap_err();
     assert_eq!(error.code().id, "signed-before");
     assert!(error.to_string().contains("dunlin release resign"), "{error}");
     let resigned = plant.fleet.resign_releases(&model).unwrap();
     assert_eq!((resigned.len(), resigned[0].digest()), (1, digest), "the body is the same");
-    assert_eq!(plant.fleet.find_release(&model, "1").unwrap().digest(), digest);
+    assert_eq!(plant.fleet.find_release(&model, "1.0.0").unwrap().digest(), digest);
     assert!(plant.fleet.resign_releases(&model).unwrap().is_empty(), "once is enough");
 
     plant.fleet.change_root(&[Change::NextReleaseEpoch], false, TODAY).unwrap();
     plant.fleet = plant.opened();
-    let error = plant.fleet.find_release(&model, "1").unwrap_err();
+    let error = plant.fleet.find_release(&model, "1.0.0").unwrap_err();
     assert!(error.to_string().contains("release the module again"), "{error}");
     assert!(plant.fleet.resign_releases(&model).unwrap().is_empty());
 }
