@@ -32,14 +32,14 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ),
 ];
 
-/// Libraries that only one crate may name.
-const HOMES: [(&str, &str); 6] = [
-    ("rumqttc", "dunlin-mqtt"),
-    ("mqtt5", "dunlin"),
-    ("wasmtime", "dunlin-sandbox"),
-    ("wasm-encoder", "dunlin-compiler"),
-    ("ed25519-dalek", "dunlin-core"),
-    ("axum", "dunlin-agent"),
+/// Libraries that only these crates may name.
+const HOMES: [(&str, &[&str]); 6] = [
+    ("rumqttc", &["dunlin-mqtt"]),
+    ("mqtt5", &["dunlin"]),
+    ("wasmtime", &["dunlin-sandbox"]),
+    ("wasm-encoder", &["dunlin-compiler", "dunlin-sandbox"]),
+    ("ed25519-dalek", &["dunlin-core"]),
+    ("axum", &["dunlin-agent"]),
 ];
 
 #[test]
@@ -57,8 +57,8 @@ fn imports_run_one_way() {
                     dependency.name
                 );
             }
-            if let Some((library, home)) = HOMES.iter().find(|(library, _)| *library == dependency.name) {
-                assert_eq!(name, *home, "only {home} may import {library}");
+            if let Some((library, homes)) = HOMES.iter().find(|(library, _)| *library == dependency.name) {
+                assert!(homes.contains(&name), "{name} imports {library}, only {homes:?} may");
             }
         }
     }
