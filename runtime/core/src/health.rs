@@ -70,6 +70,38 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+/// What a model reported under one name in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricSummary {
+    /// How often.
+    pub count: u64,
+    /// The newest value.
+    pub last: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// All together; it stays finite.
+    pub sum: f64,
+}
+
+impl MetricSummary {
+    /// Takes in a finite value.
+    pub fn add(&mut self, value: f64) {
+        let first = self.count == 0;
+        self.count = self.count.saturating_add(1);
+        self.last = value;
+        self.min = if first { value } else { self.min.min(value) };
+        self.max = if first { value } else { self.max.max(value) };
+        self.sum = (self.sum + value).clamp(f64::MIN, f64::MAX);
+    }
+
+    /// Whether every number can stand in a record.
+    pub fn is_finite(&self) -> bool {
+        [self.last, self.min, self.max, self.sum].iter().all(|value| value.is_finite())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +117,16 @@ mod tests {
         counters.rejected(ARTIFACT_DIGEST);
         assert_eq!((counters.inferences, counters.failure_count()), (3, 3));
         assert_eq!((counters.failures[ARTIFACT_SIZE.id], counters.rejections[ARTIFACT_DIGEST.id]), (2, 1));
+    }
+
+    #[test]
+    fn a_metric_keeps_its_extremes_and_stays_finite() {
+        let mut metric = MetricSummary::default();
+        [2.0, -1.0, 3.0, 1.5].into_iter().for_each(|value| metric.add(value));
+        assert_eq!(metric, MetricSummary { count: 4, last: 1.5, min: -1.0, max: 3.0, sum: 5.5 });
+        let mut huge = MetricSummary::default();
+        [f64::MAX, f64::MAX].into_iter().for_each(|value| huge.add(value));
+        assert!(huge.is_finite() && huge.sum == f64::MAX);
     }
 
     #[test]

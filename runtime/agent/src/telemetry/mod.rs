@@ -169,6 +169,7 @@ fn model_health(observation: &Observation) -> ModelHealth {
         counters: observation.counters.clone(),
         latency: observation.latency,
         memory_bytes: observation.memory_bytes,
+        metrics: observation.metrics.clone(),
     }
 }
 
