@@ -519,3 +519,40 @@ async fn a_renamed_device_folder_is_refused() {
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("state-mismatch") && text.contains("set `device` to d again"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_a_model_reach_health() {
+    let mut plant = Plant::new().await;
+    let card = card(1);
+    let text = r#"(module
+        (import "dunlin" "metric" (func $metric (param i32 i32 f64)))
+        (memory (export "memory") 3)
+        (data (i32.const 16) "level")
+        (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+        (func (export "dunlin_output") (param i32) (result i32) (i32.const 66560))
+        (func (export "dunlin_infer") (param i32) (result i32)
+          (call $metric (i32.const 16) (i32.const 5) (f64.promote_f32 (f32.load (i32.const 1024))))
+          (i64.store (i32.const 66560) (i64.load (i32.const 1024)))
+          (i32.const 0)))"#;
+    let wasm = support::with_card(wat::parse_str(text).unwrap(), &card);
+    let (mut release, _) = module_release("m", 1, &card, 0.0, "");
+    plant::replace_module(&mut release, &wasm);
+    release.imports = vec![dunlin_abi::Import::Metric];
+    plant.publish_release(&release, &wasm, Signer::Release).await;
+    plant.deploy(1, &release, Signer::Deploy).await;
+    let mut agent = plant.start();
+    plant.event("switched", PATIENCE).await;
+    for x in [2.0, 5.0, 3.0] {
+        assert_eq!(agent.infer("m", x), Ok(f64::from(x)));
+    }
+    // The calls may fall into several intervals.
+    let (mut count, mut sum, mut max) = (0, 0.0, f64::MIN);
+    while count < 3 {
+        let health = plant.health(PATIENCE).await;
+        if let Some(metric) = health.models[0].metrics.get("level") {
+            (count, sum, max) = (count + metric.count, sum + metric.sum, metric.max.max(max));
+        }
+    }
+    assert_eq!((count, sum, max), (3, 10.0, 5.0));
+    assert_eq!(agent.terminate(), Some(0));
+}

@@ -93,6 +93,54 @@ impl Latency {
     }
 }
 
+/// What a model reported under one name in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricSummary {
+    /// How often.
+    pub count: u64,
+    /// The newest value.
+    pub last: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// All together; it stays finite.
+    pub sum: f64,
+}
+
+impl MetricSummary {
+    /// Takes in a finite value.
+    pub fn add(&mut self, value: f64) {
+        let first = self.count == 0;
+        self.count = self.count.saturating_add(1);
+        self.last = value;
+        self.min = if first { value } else { self.min.min(value) };
+        self.max = if first { value } else { self.max.max(value) };
+        self.sum = (self.sum + value).clamp(f64::MIN, f64::MAX);
+    }
+
+    /// Together with what another instance of the same release reported; its last value is the newer one.
+    #[must_use]
+    pub fn with(self, other: MetricSummary) -> MetricSummary {
+        match (self.count, other.count) {
+            (_, 0) => self,
+            (0, _) => other,
+            (count, further) => MetricSummary {
+                count: count.saturating_add(further),
+                last: other.last,
+                min: self.min.min(other.min),
+                max: self.max.max(other.max),
+                sum: (self.sum + other.sum).clamp(f64::MIN, f64::MAX),
+            },
+        }
+    }
+
+    /// Whether every number can stand in a record.
+    pub fn is_finite(&self) -> bool {
+        [self.last, self.min, self.max, self.sum].iter().all(|value| value.is_finite())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +172,24 @@ mod tests {
         let slow = Latency { count: 1, p50_us: 10, p90_us: 10, p99_us: 10, max_us: 10 };
         assert_eq!(slow.with(quick), quick.with(slow));
         assert_eq!(slow.with(quick), Latency { count: 10, max_us: 10, ..quick });
+    }
+
+    #[test]
+    fn a_metric_keeps_its_extremes_and_stays_finite() {
+        let mut metric = MetricSummary::default();
+        [2.0, -1.0, 3.0, 1.5].into_iter().for_each(|value| metric.add(value));
+        assert_eq!(metric, MetricSummary { count: 4, last: 1.5, min: -1.0, max: 3.0, sum: 5.5 });
+        let mut further = MetricSummary::default();
+        further.add(4.0);
+        let sum = MetricSummary { count: 5, last: 4.0, min: -1.0, max: 4.0, sum: 9.5 };
+        assert_eq!(metric.with(further), sum);
+        assert_eq!(
+            (MetricSummary::default().with(metric), metric.with(MetricSummary::default())),
+            (metric, metric)
+        );
+        let mut huge = MetricSummary::default();
+        [f64::MAX, f64::MAX].into_iter().for_each(|value| huge.add(value));
+        assert!(huge.is_finite() && huge.sum == f64::MAX);
     }
 
     #[test]

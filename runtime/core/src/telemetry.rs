@@ -12,6 +12,6 @@ mod tests;
 
 pub use boot::{BootId, BootIdError};
 pub use record::{
-    Clock, Drift, Dropped, EventRecord, Header, Health, ModelHealth, Presence, PresenceState, Record, SCHEMA,
-    TelemetryError,
+    Clock, Drift, Dropped, EventRecord, Header, Health, MAX_METRICS, ModelHealth, Presence, PresenceState,
+    Record, SCHEMA, TelemetryError,
 };

@@ -10,7 +10,7 @@ use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::Release;
 use dunlin_core::drift::{Counts, DriftVerdict};
-use dunlin_core::health::{Counters, Latency};
+use dunlin_core::health::{Counters, Latency, MetricSummary};
 use dunlin_core::id::ModelName;
 use dunlin_sandbox::{Facts, LogLine};
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,10 @@ pub struct Observation {
     pub memory_bytes: u64,
     /// How far inputs and outputs are from the baseline, where the release has one.
     pub drift: Option<DriftObservation>,
-    /// The newest value of each metric that the model reported, by name; at most 64 names.
-    pub metrics: BTreeMap<String, f64>,
+    /// What the model reported under each name since the last [`Interval::Take`]; at most [`MAX_METRICS`] names.
+    ///
+    /// [`MAX_METRICS`]: dunlin_core::telemetry::MAX_METRICS
+    pub metrics: BTreeMap<String, MetricSummary>,
     /// With [`Interval::Take`], what the model logged since the last one, oldest first, at most 64 lines.
     pub log: Vec<LogLine>,
     /// Lines and metric values beyond what is kept, since the model was loaded.

@@ -150,7 +150,7 @@ impl Running {
             latency: tally.latency(interval),
             memory_bytes: tally.all_memory_bytes(),
             drift: tally.drift(interval),
-            metrics: tally.metrics.clone(),
+            metrics: tally.metrics(interval),
             log: tally.lines(interval),
             unheard: tally.unheard,
         }

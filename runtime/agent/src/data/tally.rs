@@ -11,7 +11,8 @@ use std::time::Duration;
 use dunlin_core::Digest;
 use dunlin_core::code::Code;
 use dunlin_core::drift::Monitor;
-use dunlin_core::health::{Counters, Latency};
+use dunlin_core::health::{Counters, Latency, MetricSummary};
+use dunlin_core::telemetry::MAX_METRICS;
 use dunlin_sandbox::{LogLine, Logs, Metrics};
 use hdrhistogram::Histogram;
 
@@ -23,9 +24,8 @@ const MAX_LATENCY_US: u64 = 3_600_000_000;
 /// Two significant digits: quantiles are right within 1 %, in 30 KiB.
 const LATENCY_DIGITS: u8 = 2;
 
-/// Lines that wait for the next report, and names of metrics.
+/// Lines that wait for the next report.
 const MAX_LINES: usize = 64;
-const MAX_METRICS: usize = 64;
 
 pub(super) struct Tally {
     pub counters: Counters,
@@ -33,7 +33,7 @@ pub(super) struct Tally {
     /// Linear memory that each thread's instances have, in bytes.
     pub memory_bytes: Vec<u64>,
     pub watch: Option<Watch>,
-    pub metrics: BTreeMap<String, f64>,
+    metrics: BTreeMap<String, MetricSummary>,
     pub unheard: u64,
     pub requests: Requests,
     latency: Histogram<u64>,
@@ -119,7 +119,7 @@ impl Tally {
         let mut unheard = u64::try_from(lost).unwrap_or(u64::MAX);
         for metric in metrics.values {
             if self.metrics.len() < MAX_METRICS || self.metrics.contains_key(&metric.name) {
-                self.metrics.insert(metric.name, metric.value);
+                self.metrics.entry(metric.name).or_default().add(metric.value);
             } else {
                 unheard += 1;
             }
@@ -147,6 +147,13 @@ impl Tally {
         let Watch { baseline, monitor } = self.watch.as_mut()?;
         let counts = (interval == Interval::Take).then(|| monitor.take_counts());
         Some(DriftObservation { baseline: *baseline, verdict: monitor.verdict(), counts })
+    }
+
+    pub(super) fn metrics(&mut self, interval: Interval) -> BTreeMap<String, MetricSummary> {
+        match interval {
+            Interval::Peek => self.metrics.clone(),
+            Interval::Take => std::mem::take(&mut self.metrics),
+        }
     }
 
     pub(super) fn lines(&mut self, interval: Interval) -> Vec<LogLine> {
@@ -213,8 +220,11 @@ mod tests {
             let metrics = Metrics { values: (0..70).map(value).collect(), suppressed: 2 };
             tally.heard(logs, metrics);
         }
-        assert_eq!(tally.metrics.len(), MAX_METRICS);
-        assert_eq!(tally.unheard, 36 + 2 * 6 + 2 + 4);
+        assert_eq!(tally.metrics(Interval::Peek).len(), MAX_METRICS);
+        assert_eq!(tally.unheard, 36 + 2 * 54 + 2 + 4);
+        let first = tally.metrics(Interval::Take)["m1"];
+        assert_eq!(first, MetricSummary { count: 2, last: 1.0, min: 1.0, max: 1.0, sum: 2.0 });
+        assert!(tally.metrics(Interval::Take).is_empty(), "each interval has its own");
         assert!(tally.lines(Interval::Peek).is_empty());
         assert_eq!(tally.lines(Interval::Take).len(), MAX_LINES);
         assert!(tally.lines(Interval::Take).is_empty());

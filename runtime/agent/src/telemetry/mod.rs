@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dunlin_core::Digest;
 use dunlin_core::drift::{DriftState, DriftVerdict};
 use dunlin_core::id::ModelName;
-use dunlin_core::telemetry::{Drift, Dropped, EventRecord, Header, Health, ModelHealth};
+use dunlin_core::telemetry::{Drift, Dropped, EventRecord, Header, Health, MAX_METRICS, ModelHealth};
 use dunlin_core::topic::TelemetryClass;
 use dunlin_core::update::Freshness;
 
@@ -176,6 +176,13 @@ fn model_health(observations: &[Observation]) -> Vec<ModelHealth> {
                 known.ready |= ready;
                 known.counters.add(&observation.counters);
                 known.latency = known.latency.with(observation.latency);
+                for (name, metric) in &observation.metrics {
+                    if let Some(sum) = known.metrics.get_mut(name) {
+                        *sum = sum.with(*metric);
+                    } else if known.metrics.len() < MAX_METRICS {
+                        known.metrics.insert(name.clone(), *metric);
+                    }
+                }
                 known.memory_bytes = known.memory_bytes.saturating_add(observation.memory_bytes);
             }
             None => models.push(ModelHealth {
@@ -186,6 +193,7 @@ fn model_health(observations: &[Observation]) -> Vec<ModelHealth> {
                 counters: observation.counters.clone(),
                 latency: observation.latency,
                 memory_bytes: observation.memory_bytes,
+                metrics: observation.metrics.clone(),
             }),
         }
     }

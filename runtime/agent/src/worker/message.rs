@@ -10,6 +10,7 @@ use dunlin_core::code;
 use dunlin_core::document::Release;
 use dunlin_core::health::Counters;
 use dunlin_core::id::ModelName;
+use dunlin_core::telemetry::MAX_METRICS;
 use serde::{Deserialize, Serialize};
 
 use super::build::Built;
@@ -112,7 +113,6 @@ const MAX_OBSERVATIONS: usize = 4096;
 /// Bounds of what a model says, which an honest worker keeps to.
 const MAX_LINES: usize = 64;
 const MAX_LINE_CHARS: usize = 1024;
-const MAX_METRICS: usize = 64;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Observations as they may be believed: of releases that the worker was given, under their own names, with
@@ -131,8 +131,9 @@ pub(super) fn sound(observations: Vec<Observation>, given: &BTreeMap<Digest, Giv
         }
         observation.metrics = std::mem::take(&mut observation.metrics)
             .into_iter()
+            .filter(|(_, metric)| metric.is_finite())
             .take(MAX_METRICS)
-            .map(|(name, value)| (cut(&name, MAX_NAME_CHARS), value))
+            .map(|(name, metric)| (cut(&name, MAX_NAME_CHARS), metric))
             .collect();
         Some(observation)
     });
@@ -169,7 +170,9 @@ mod tests {
             requests: Requests::default(),
             memory_bytes: 0,
             drift: None,
-            metrics: (0..100).map(|index| (format!("{index}\n{}", "m".repeat(100)), 0.0)).collect(),
+            metrics: (0..100)
+                .map(|index| (format!("{index}\n{}", "m".repeat(100)), Default::default()))
+                .collect(),
             log: vec![LogLine { level: 0, text: "a\nb\x1b".repeat(1000) }; 100],
             unheard: 0,
         };
@@ -182,7 +185,7 @@ mod tests {
         assert_eq!(seen.artifact, Digest::of(b"a"));
         assert_eq!(seen.counters.failures.keys().collect::<Vec<_>>(), ["model-trap"]);
         assert!(seen.counters.rejections.is_empty());
-        assert_eq!((seen.log.len(), seen.metrics.len()), (64, 64));
+        assert_eq!((seen.log.len(), seen.metrics.len()), (64, MAX_METRICS));
         let text = seen.log.iter().map(|line| &line.text).chain(seen.metrics.keys());
         for text in text {
             assert!(!text.chars().any(char::is_control) && text.chars().count() <= 1024, "{text}");

@@ -56,16 +56,23 @@ pub fn digest<T: Document>(document: &T) -> Digest {
     to_body(document).unwrap().1
 }
 
-/// A release of `y = x + addend` with its module, in chunks of 256 bytes.
-pub fn module_release(model: &str, counter: u64, card: &Card, addend: f32, body: &str) -> (Release, Vec<u8>) {
-    let wasm = support::module(card, addend, body);
-    let mut release = support::release(model, &counter.to_string(), card, wasm.clone()).document;
+/// Gives a release another module, in chunks of 256 bytes.
+pub fn replace_module(release: &mut Release, wasm: &[u8]) {
     let chunk = |bytes: &[u8]| ChunkRef {
         digest: Digest::of(bytes),
         size_bytes: u32::try_from(bytes.len()).unwrap(),
     };
-    release.counter = counter;
+    release.artifact.digest = Digest::of(wasm);
+    release.artifact.size_bytes = wasm.len() as u64;
     release.artifact.chunks = Chunks::Inline(wasm.chunks(256).map(chunk).collect());
+}
+
+/// A release of `y = x + addend` with its module, in chunks of 256 bytes.
+pub fn module_release(model: &str, counter: u64, card: &Card, addend: f32, body: &str) -> (Release, Vec<u8>) {
+    let wasm = support::module(card, addend, body);
+    let mut release = support::release(model, &counter.to_string(), card, wasm.clone()).document;
+    release.counter = counter;
+    replace_module(&mut release, &wasm);
     release.probation.duration_s = 3600;
     (release, wasm)
 }

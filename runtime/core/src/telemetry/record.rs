@@ -1,5 +1,6 @@
 //! The records, field by field.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use serde::de::DeserializeOwned;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BootId;
 use crate::digest::Digest;
 use crate::drift::{Counts, DriftVerdict};
-use crate::health::{Counters, Latency};
+use crate::health::{Counters, Latency, MetricSummary};
 use crate::id::{ChannelId, DeviceId, FleetId, ModelName};
 use crate::topic::TelemetryClass;
 
@@ -90,7 +91,7 @@ pub struct Presence {
 }
 
 /// How one model does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelHealth {
     /// The model.
     pub model: ModelName,
@@ -107,7 +108,13 @@ pub struct ModelHealth {
     pub latency: Latency,
     /// Memory of its instance, in bytes.
     pub memory_bytes: u64,
+    /// What the model itself reported since the last report, by name; at most [`MAX_METRICS`] names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, MetricSummary>,
 }
+
+/// The most metrics of one model in a report.
+pub const MAX_METRICS: usize = 16;
 
 /// How many records were dropped in a boot before they were sent, by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +145,7 @@ impl Dropped {
 }
 
 /// How a device and its models do, every interval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// What every record starts with.
     #[serde(flatten)]
