@@ -128,7 +128,7 @@ fn cuts_and_kills_send_little_twice() {
     let (cuts, kills) = ((mib * 20).div_ceil(64), (mib * 5).div_ceil(64));
     let world = World::new();
     world.release_onnx("large", "1.0.0", &onnx::dense(1024, mib * 256));
-    world.deploy("large@1.0.0", "stable");
+    world.deploy_ahead("large@1.0.0", "stable");
     let (calm, calm_url) = line(&world.url);
     let (rough, rough_url) = line(&world.url);
     let serves = |device: &crate::world::Device| {
