@@ -191,7 +191,12 @@ impl Session {
 }
 
 /// The retained messages of at most [`WINDOW`] topics; ends when all have come, or none has for `wait`.
-async fn read(&mut self, topics: &[String], wait: Duration) -> Result<BTreeMap<String, Bytes>, LinkError> {
+pub(crate) async fn retained(
+    link: &Link,
+    events: &mut Events,
+    topics: &[String],
+    wait: Duration,
+) -> Result<BTreeMap<String, Bytes>, LinkError> {
     let subscriptions: Vec<Subscription> =
         topics.iter().map(|topic| Subscription::new(topic.clone(), MAX_PAYLOAD_BYTES)).collect();
     answered(link.subscribe(&subscriptions)).await?;
