@@ -112,7 +112,7 @@ fn native(values: &[Vec<f32>]) -> Vec<(&'static str, Vec<f32>)> {
         ],
         outputs[
             frames, weights, windowed, spectrum, spectrum_of_32, power_of_512, bands, mel, levels, mfcc, dct,
-            biquads, butterworth, fir, moments, rms_and_extremes, quantiles, median_and_iqr, recent, running, p2,
+            biquads, butterworth, cutoffs, fir, fixed, moments, moments_of_counts, rms_and_extremes, quantiles, median_and_iqr, recent, running, p2,
             scaled, ewma, cusum, dense, conv, conv_by_3, activations, squared_distances, nearest, forest
         ]
     )

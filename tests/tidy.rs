@@ -216,6 +216,17 @@ fn no_decoder_is_linked_into_the_agent() {
     assert!(found.is_empty(), "{found:?}");
 }
 
+/// The debug information of a module is read on a developer's machine, and never on a device.
+#[test]
+fn debug_information_is_read_in_one_place() {
+    only_in("addr2line::", &["runtime/cli/src/trap.rs"]);
+    let manifests = ["core", "sandbox", "mqtt", "agent", "fleet", "compiler"];
+    for name in manifests {
+        let manifest = std::fs::read_to_string(root().join("runtime").join(name).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("addr2line") && !manifest.contains("gimli"), "{name}");
+    }
+}
+
 #[test]
 fn unsafe_code_has_few_homes() {
     only_in(

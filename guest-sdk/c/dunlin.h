@@ -38,8 +38,16 @@
  *   -ffreestanding       no loop becomes a call of a library's function
  *   -fno-math-errno      __builtin_sqrtf, __builtin_fabsf, __builtin_floorf ... are instructions
  *   --stack-first        the stack lies below everything: an overflow traps instead of changing tensors
- *   -z stack-size        the number that the card calls stack_bytes; the default would be 1 MiB
+ *   -z stack-size        the number that the card calls stack_bytes; the linker's default is 64 KiB
  *   -msimd128, if wanted, needs "simd": "deterministic" in the card
+ *
+ * C++ is built by the same command with clang++, -std=c++17 and, as there is no C++ library,
+ *
+ *     -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-c++-static-destructors
+ *
+ * Constructors of global objects run once, before dunlin_init: DUNLIN_CARD exports `_initialize`, which calls
+ * them. The same holds for functions with __attribute__((constructor)) in C. Destructors of global objects
+ * never run.
  *
  * Any other compiler builds the same file natively, for tests: the exports are then plain functions, the
  * imports do nothing, and the card is left out.
@@ -106,9 +114,15 @@ extern "C" {
  * The preprocessor knows no JSON: `dunlin inspect model.wasm` says what is wrong with it. Arrays must be as
  * large as the card says, which nothing can check here. */
 #ifdef __wasm__
+/* Made by the linker: calls every constructor. Where no code refers to it, the linker takes the module for a
+ * command and wraps each export in a function that runs the constructors again, at every call. */
+void __wasm_call_ctors(void);
+DUNLIN_EXPORT("_initialize") void dunlin_initialize_(void);
+
 #define DUNLIN_CARD(...)                                                                                   \
     const struct dunlin_message *dunlin_error(void) { return &dunlin_message_; }                            \
     struct dunlin_message dunlin_message_;                                                                 \
+    void dunlin_initialize_(void) { __wasm_call_ctors(); }                                                  \
     /* Once to text, and once more to the assembler's text with its quotes. */                             \
     __asm__(".section .custom_section.dunlin.card,\"\",@\n.ascii " DUNLIN_TEXT_(DUNLIN_TEXT_(__VA_ARGS__))  \
             "\n.text\n");                                                                                  \

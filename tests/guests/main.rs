@@ -13,9 +13,13 @@
 
 mod api;
 mod assemblyscript;
+mod builds;
 mod c;
+mod contract;
+mod fixed;
 mod mistakes;
 mod new;
+mod numbers;
 mod rust;
 mod sandbox;
 #[path = "../toolchain.rs"]

@@ -13,15 +13,17 @@ fn dunlin(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Makes a project, runs the README's blocks of `sh` one after the other, and checks what they leave.
-fn follow_the_readme(language: &str, template: &str) {
+fn follow_the_readme(language: &str, template: &str, options: &[&str], change: impl Fn(&Path)) {
     let parent = tempfile::tempdir().unwrap();
     let name = format!("press-{template}");
-    let made = dunlin(parent.path(), &["new", &name, "--lang", language, "--template", template]);
+    let new = ["new", &name, "--lang", language, "--template", template];
+    let made = dunlin(parent.path(), &[&new, options].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let project = parent.path().join(&name);
     if language == "rust" && !has_wasm_target(&project, Toolchain::OfTheFolder) {
         return;
     }
+    change(&project);
     let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
     let blocks: Vec<&str> =
         readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
@@ -63,7 +65,32 @@ fn follow_the_readme(language: &str, template: &str) {
 #[test]
 fn every_project_in_rust_works_by_its_readme() {
     for template in ["classifier", "anomaly", "filter"] {
-        follow_the_readme("rust", template);
+        follow_the_readme("rust", template, &[], |_| {});
+    }
+}
+
+/// Puts a line that uses the blocks at the end of the model.
+fn use_blocks(project: &Path, file: &str, code: &str) {
+    let path = project.join(file);
+    let source = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, format!("{source}\n{code}\n")).unwrap();
+}
+
+#[test]
+fn a_project_may_carry_the_blocks() {
+    follow_the_readme("rust", "filter", &["--blocks"], |project| {
+        let code = "/// For the test.\npub fn hann() -> [f32; 8] {\n    \
+                    dunlin_blocks::window::hann(dunlin_blocks::window::Symmetry::Periodic)\n}";
+        use_blocks(project, "src/lib.rs", code);
+    });
+    if has_clang() {
+        follow_the_readme("c", "filter", &["--blocks"], |project| {
+            use_blocks(
+                project,
+                "model.c",
+                "#include \"dunlin_q15.h\"\nconst int16_t half = DUNLIN_Q15(0.5);",
+            );
+        });
     }
 }
 
@@ -71,7 +98,7 @@ fn every_project_in_rust_works_by_its_readme() {
 fn every_project_in_c_works_by_its_readme() {
     if has_clang() {
         for template in ["classifier", "anomaly", "filter"] {
-            follow_the_readme("c", template);
+            follow_the_readme("c", template, &[], |_| {});
         }
     }
 }

@@ -22,7 +22,7 @@ fn peaks() -> Option<Vec<u8>> {
 
 /// The linker's stack is the one that the card tells, below everything that an overflow could overwrite.
 pub fn has_a_small_stack_that_lies_first(summary: &Summary) {
-    let stack = summary.shadow_stack.unwrap();
+    let stack = summary.shadow_stack.as_ref().unwrap();
     assert_eq!((stack.top, stack.lies_first), (16 * 1024, true));
     assert_eq!(summary.card.stack_bytes, stack.top);
 }

@@ -9,6 +9,7 @@ use dunlin_blocks::cluster::Centroids;
 use dunlin_blocks::detect::{Cusum, Ewma, Shift};
 use dunlin_blocks::fft::{Bands, Fft};
 use dunlin_blocks::filter::{Biquad, Cascade, Fir};
+use dunlin_blocks::fixed::{self, CascadeQ15, FirQ15};
 use dunlin_blocks::lanes::F32x4;
 use dunlin_blocks::layer::{Conv1d, Dense, relu, sigmoid, softmax};
 use dunlin_blocks::mel::{Bank, Convention, Dct, Mfcc};
@@ -47,6 +48,8 @@ const BIQUADS: [Biquad; 4] = [
     Biquad::notch(RATE_HZ, 1200.0, 2.0),
 ];
 const BUTTERWORTH_LOW: [Biquad; 3] = Biquad::butterworth_low_pass(RATE_HZ, 900.0);
+/// Cutoffs as shares of the rate.
+const CUTOFFS: [f64; 7] = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.3, 0.49];
 const BUTTERWORTH_HIGH: [Biquad; 2] = Biquad::butterworth_high_pass(RATE_HZ, 300.0);
 
 /// The model has no weights of its own.
@@ -88,8 +91,14 @@ dunlin_guest::model! {
         dct: f32[20];
         biquads: f32[4, N];
         butterworth: f32[2, N];
+        /// Of order 4 at each of the cutoffs: low pass, high pass.
+        cutoffs: f32[14, N];
         fir: f32[N];
+        /// Window, FIR, low and high pass of the signal as Q15 at half of its size, in steps.
+        fixed: f32[4, N];
         moments: f32[4];
+        /// Of the signal as counts of a converter with 24 bits, near the end of its range.
+        moments_of_counts: f32[4];
         rms_and_extremes: f32[3];
         quantiles: f32[5];
         median_and_iqr: f32[2];
@@ -135,9 +144,11 @@ impl EveryBlock {
         }
         *outputs.dct = DCT.transform(inputs.x);
         filters(inputs.signal, outputs.biquads, outputs.butterworth, outputs.fir);
+        low_to_high(inputs.signal, outputs.cutoffs);
+        in_fixed_point(inputs.signal, outputs.fixed);
 
-        let moments = Moments::of(inputs.signal);
-        *outputs.moments = [moments.mean, moments.variance, moments.skewness, moments.kurtosis];
+        *outputs.moments = moments(inputs.signal);
+        *outputs.moments_of_counts = moments(&inputs.signal.map(|x| (8.0 * x) as i32 as f32 + 8_000_000.0));
         let [least, greatest] = stats::extremes(inputs.signal);
         *outputs.rms_and_extremes = [stats::rms(inputs.signal), least, greatest];
         *outputs.quantiles = [0.0, 0.05, 0.5, 0.77, 1.0].map(|q| stats::quantile(&mut { *inputs.signal }, q));
@@ -214,6 +225,32 @@ fn filters(
     }
     *fir = *signal;
     FIR.clone().run(fir);
+}
+
+fn low_to_high(signal: &[f32; N], cutoffs: &mut [[f32; N]; 14]) {
+    let (pairs, _) = cutoffs.as_chunks_mut::<2>();
+    for (share, [low, high]) in CUTOFFS.into_iter().zip(pairs) {
+        *low = *signal;
+        Cascade::<2>::new(Biquad::butterworth_low_pass(1.0, share)).run(low);
+        *high = *signal;
+        Cascade::<2>::new(Biquad::butterworth_high_pass(1.0, share)).run(high);
+    }
+}
+
+fn in_fixed_point(signal: &[f32; N], outputs: &mut [[f32; N]; 4]) {
+    let samples = fixed::quantise(signal.map(|x| 0.5 * x));
+    let (mut windowed, mut fir) =
+        (samples, FirQ15::new(fixed::quantise(Fir::<63>::low_pass_taps(RATE_HZ, 1000.0))));
+    fixed::apply(&mut windowed, &fixed::quantise(HANN));
+    let (mut low, mut high) = (CascadeQ15::new(BUTTERWORTH_LOW), CascadeQ15::new(BUTTERWORTH_HIGH));
+    let filtered =
+        [windowed, samples.map(|x| fir.step(x)), samples.map(|x| low.step(x)), samples.map(|x| high.step(x))];
+    *outputs = filtered.map(|samples| samples.map(f32::from));
+}
+
+fn moments(samples: &[f32; N]) -> [f32; 4] {
+    let Moments { mean, variance, skewness, kurtosis } = Moments::of(samples);
+    [mean, variance, skewness, kurtosis]
 }
 
 fn charts(signal: &[f32; N], ewma: &mut [[f32; 3]; N], cusum: &mut [[f32; 3]; N]) {

@@ -36,13 +36,14 @@ pub enum Shift {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ewma {
-    mean: f32,
-    lambda: f32,
+    mean: f64,
+    lambda: f64,
     /// L·σ·sqrt(λ/(2-λ)), squared.
-    limit_squared: f32,
+    limit_squared: f64,
     /// (1-λ)^2n.
-    fading: f32,
-    value: f32,
+    fading: f64,
+    /// In f64, or a small λ would add nothing to a large value.
+    value: f64,
 }
 
 impl Ewma {
@@ -54,7 +55,7 @@ impl Ewma {
     pub const fn new(mean: f32, deviation: f32, lambda: f32, limit: f32) -> Ewma {
         assert!(0.0 < lambda && lambda <= 1.0, "0 < lambda <= 1");
         assert!(0.0 < deviation && 0.0 < limit, "deviation and limit are above 0");
-        let width = limit * deviation;
+        let (mean, lambda, width) = (mean as f64, lambda as f64, limit as f64 * deviation as f64);
         let limit_squared = width * width * lambda / (2.0 - lambda);
         Ewma { mean, lambda, limit_squared, fading: 1.0, value: mean }
     }
@@ -62,13 +63,11 @@ impl Ewma {
     /// Takes a sample, if it is finite, and says where the chart stands.
     #[inline]
     pub fn push(&mut self, sample: f32) -> Shift {
-        let value = self.value + self.lambda * (sample - self.value);
-        // Nor may a difference overflow.
-        if value.is_finite() {
-            self.value = value;
+        if sample.is_finite() {
+            self.value += self.lambda * (f64::from(sample) - self.value);
             self.fading *= (1.0 - self.lambda) * (1.0 - self.lambda);
             // 1 less than this is 1; as a subnormal number it would cost time for ever.
-            if self.fading < 1e-8 {
+            if self.fading < 1e-17 {
                 self.fading = 0.0;
             }
         }
@@ -84,12 +83,12 @@ impl Ewma {
 
     /// The average, in the samples' unit.
     pub const fn value(&self) -> f32 {
-        self.value
+        self.value as f32
     }
 
     /// How far the average may be from the mean by now, in the samples' unit.
     pub fn limit(&self) -> f32 {
-        libm::sqrtf(self.limit_squared * (1.0 - self.fading))
+        libm::sqrt(self.limit_squared * (1.0 - self.fading)) as f32
     }
 
     /// Begins anew at the mean.
@@ -218,6 +217,15 @@ mod tests {
         let last = (0..200).map(|_| ewma.push(0.0)).last();
         assert_eq!(last, Some(Shift::None));
         assert!(cusum.sums().iter().all(|sum| sum.is_finite()));
+    }
+
+    #[test]
+    fn a_small_lambda_still_moves_the_average() {
+        // As floats, 1000 + 1e-6 (1001 - 1000) is 1000.
+        let mut chart = Ewma::new(1000.0, 1.0, 1e-6, 3.0);
+        let last = (0..1_000_000).map(|_| chart.push(1001.0)).last();
+        assert_eq!(last, Some(Shift::Up));
+        assert!((chart.value() - 1000.632).abs() < 1e-3, "{}", chart.value());
     }
 
     proptest! {

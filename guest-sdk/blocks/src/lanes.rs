@@ -14,6 +14,9 @@ mod four;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[path = "lanes/vector.rs"]
 mod four;
+mod wide;
+
+pub use wide::{F64x4, sum_wide};
 
 /// Four floats, on which every operation works lane by lane.
 ///
@@ -72,6 +75,18 @@ impl F32x4 {
     #[inline(always)]
     pub fn zero_where_below(self, other: F32x4, bound: f32) -> F32x4 {
         F32x4(four::zero_where_below(self.0, other.0, bound))
+    }
+
+    /// In each lane the lesser of both; NaN where one of them is NaN.
+    #[inline(always)]
+    pub fn least_or_nan(self, other: F32x4) -> F32x4 {
+        F32x4(four::least_or_nan(self.0, other.0))
+    }
+
+    /// In each lane the greater of both; NaN where one of them is NaN.
+    #[inline(always)]
+    pub fn greatest_or_nan(self, other: F32x4) -> F32x4 {
+        F32x4(four::greatest_or_nan(self.0, other.0))
     }
 
     /// In each lane `other` where it is less than `self`, else `self`: a NaN in `other` is passed over,
@@ -211,6 +226,11 @@ mod tests {
         assert_eq!(x.least(nan).to_array(), [1.0; 4]);
         assert_eq!(x.greatest(nan).to_array(), [1.0; 4]);
         assert!(nan.least(x).to_array()[0].is_nan());
+        for of in [F32x4::least_or_nan, F32x4::greatest_or_nan] {
+            assert!(of(x, nan).to_array()[3].is_nan() && of(nan, x).to_array()[0].is_nan());
+        }
+        let two = F32x4::splat(2.0);
+        assert_eq!((x.least_or_nan(two).to_array(), x.greatest_or_nan(two).to_array()), ([1.0; 4], [2.0; 4]));
     }
 
     #[test]

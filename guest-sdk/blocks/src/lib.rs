@@ -71,6 +71,7 @@ pub mod cluster;
 pub mod detect;
 pub mod fft;
 pub mod filter;
+pub mod fixed;
 pub mod lanes;
 pub mod layer;
 pub mod mel;

@@ -133,7 +133,7 @@ impl<const BINS: usize, const MELS: usize> Bank<BINS, MELS> {
 }
 
 /// `10 log10(max(1e-10, power))`, in place: librosa's `power_to_db` with its defaults but for
-/// `top_db=None`. A NaN becomes -100 dB, as nothing does.
+/// `top_db=None`. A NaN stays NaN.
 ///
 /// ```
 /// let mut levels = [100.0, 1.0, 0.0];
@@ -142,7 +142,9 @@ impl<const BINS: usize, const MELS: usize> Bank<BINS, MELS> {
 /// ```
 pub fn decibels(powers: &mut [f32]) {
     for power in powers {
-        *power = 10.0 * libm::log10f(power.max(1e-10));
+        // Not `f32::max`, which gives the other number for a NaN.
+        let floored = if *power < 1e-10 { 1e-10 } else { *power };
+        *power = 10.0 * libm::log10f(floored);
     }
 }
 
@@ -229,8 +231,7 @@ impl<const N: usize, const BINS: usize, const MELS: usize, const COEFFICIENTS: u
         Mfcc { weights, fft: Fft::new(), bank, dct: Dct::new() }
     }
 
-    /// The mel levels of a frame, in decibels. A frame with a NaN or an infinity has no level that means
-    /// something.
+    /// The mel levels of a frame, in decibels. All are NaN where a sample is NaN or infinite and its weight is not 0.
     pub fn levels(&self, frame: &[f32; N]) -> [f32; MELS] {
         let mut faded = *frame;
         window::apply(&mut faded, &self.weights);
@@ -239,7 +240,7 @@ impl<const N: usize, const BINS: usize, const MELS: usize, const COEFFICIENTS: u
         levels
     }
 
-    /// The coefficients of a frame, as [`Mfcc::levels`] where samples are not finite.
+    /// The coefficients of a frame; all are NaN where a level is.
     pub fn coefficients(&self, frame: &[f32; N]) -> [f32; COEFFICIENTS] {
         self.dct.transform(&self.levels(frame))
     }
@@ -282,10 +283,24 @@ mod tests {
     }
 
     #[test]
-    fn no_power_and_no_number_have_the_same_level() {
+    fn no_power_has_a_level_and_nan_has_none() {
         let mut levels = [0.0, f32::NAN, -1.0, f32::INFINITY];
         decibels(&mut levels);
-        assert_eq!(levels, [-100.0, -100.0, -100.0, f32::INFINITY]);
+        assert!(levels[1].is_nan(), "{levels:?}");
+        assert_eq!([levels[0], levels[2], levels[3]], [-100.0, -100.0, f32::INFINITY]);
+    }
+
+    #[test]
+    fn a_broken_frame_has_no_coefficients() {
+        let mfcc = Mfcc::<512, 257, 40, 13>::new(
+            window::hann(window::Symmetry::Periodic),
+            Bank::new(16_000.0, [0.0, 8000.0], Convention::Slaney),
+        );
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut frame = [0.0; 512];
+            frame[100] = broken;
+            assert!(mfcc.coefficients(&frame).iter().all(|x| x.is_nan()), "{broken}");
+        }
     }
 
     proptest! {

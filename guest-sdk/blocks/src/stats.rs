@@ -10,7 +10,7 @@ mod running;
 pub use p2::P2;
 pub use running::Running;
 
-use crate::lanes::{self, F32x4};
+use crate::lanes::{self, F32x4, F64x4};
 
 /// The mean; NaN of nothing.
 ///
@@ -19,7 +19,7 @@ use crate::lanes::{self, F32x4};
 /// ```
 #[inline]
 pub fn mean(samples: &[f32]) -> f32 {
-    lanes::sum(samples, |x| x) / samples.len() as f32
+    wide_mean(samples, |x| x) as f32
 }
 
 /// The root of the mean square; NaN of nothing.
@@ -29,13 +29,20 @@ pub fn mean(samples: &[f32]) -> f32 {
 /// ```
 #[inline]
 pub fn rms(samples: &[f32]) -> f32 {
-    libm::sqrtf(lanes::sum(samples, |x| x * x) / samples.len() as f32)
+    libm::sqrt(wide_mean(samples, |x| x * x)) as f32
 }
 
-/// The least and the greatest sample. NaN is passed over; of nothing else, infinity and minus infinity.
+/// The mean of `each` of the samples, in f64: samples of 24 bits with a large offset lose nothing.
+#[inline]
+fn wide_mean(samples: &[f32], each: impl Fn(F64x4) -> F64x4) -> f64 {
+    lanes::sum_wide(samples, each) / samples.len() as f64
+}
+
+/// The least and the greatest sample; both NaN where a sample is NaN. Of nothing, infinity and minus infinity.
 ///
 /// ```
-/// assert_eq!(dunlin_blocks::stats::extremes(&[2.0, f32::NAN, -1.0]), [-1.0, 2.0]);
+/// assert_eq!(dunlin_blocks::stats::extremes(&[2.0, -1.0]), [-1.0, 2.0]);
+/// assert!(dunlin_blocks::stats::extremes(&[2.0, f32::NAN])[0].is_nan());
 /// ```
 #[inline]
 pub fn extremes(samples: &[f32]) -> [f32; 2] {
@@ -43,11 +50,11 @@ pub fn extremes(samples: &[f32]) -> [f32; 2] {
     let start = (F32x4::splat(f32::INFINITY), F32x4::splat(f32::NEG_INFINITY));
     let (least, greatest) = fours.iter().fold(start, |(least, greatest), four| {
         let four = F32x4::from_array(*four);
-        (least.least(four), greatest.greatest(four))
+        (least.least_or_nan(four), greatest.greatest_or_nan(four))
     });
     let (least, greatest) = (least.to_array(), greatest.to_array());
-    let lower = |a: f32, b: &f32| if *b < a { *b } else { a };
-    let higher = |a: f32, b: &f32| if a < *b { *b } else { a };
+    let lower = |a: f32, b: &f32| if *b < a || b.is_nan() { *b } else { a };
+    let higher = |a: f32, b: &f32| if a < *b || b.is_nan() { *b } else { a };
     [
         least.iter().chain(rest).fold(f32::INFINITY, lower),
         greatest.iter().chain(rest).fold(f32::NEG_INFINITY, higher),
@@ -85,19 +92,19 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The moments of samples, in two passes. NaN of nothing, and where a sample is NaN or infinite.
+    /// The moments of samples, in two passes and in f64, so that a large offset costs nothing. NaN of nothing, and
+    /// where a sample is NaN or infinite.
     #[inline]
     pub fn of(samples: &[f32]) -> Moments {
-        let n = samples.len() as f32;
-        let mean = mean(samples);
-        let centre = F32x4::splat(mean);
-        let moment = |power: fn(F32x4) -> F32x4| lanes::sum(samples, |x| power(x - centre)) / n;
+        let mean = wide_mean(samples, |x| x);
+        let centre = F64x4::splat(mean);
+        let moment = |power: fn(F64x4) -> F64x4| wide_mean(samples, |x| power(x - centre));
         let variance = moment(|x| x * x);
         Moments {
-            mean,
-            variance,
-            skewness: moment(|x| x * x * x) / (variance * libm::sqrtf(variance)),
-            kurtosis: moment(|x| (x * x) * (x * x)) / (variance * variance),
+            mean: mean as f32,
+            variance: variance as f32,
+            skewness: (moment(|x| x * x * x) / (variance * libm::sqrt(variance))) as f32,
+            kurtosis: (moment(|x| (x * x) * (x * x)) / (variance * variance)) as f32,
         }
     }
 }
@@ -208,6 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn a_nan_reaches_every_statistic_of_a_slice() {
+        for place in [0, 3, 5] {
+            let mut samples = [1.0; 6];
+            samples[place] = f32::NAN;
+            let [least, greatest] = extremes(&samples);
+            let moments = Moments::of(&samples);
+            let found = [mean(&samples), rms(&samples), least, greatest, moments.variance, moments.kurtosis];
+            assert!(found.iter().all(|x| x.is_nan()), "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_quantile_counts_a_nan_as_the_greatest() {
         let mut samples = [f32::NAN, 1.0, 2.0];
         assert_eq!(quantile(&mut samples, 0.5), 2.0);
@@ -238,14 +257,22 @@ mod tests {
             prop_assert!(below <= place + 1.0 && at_most >= place.floor() + 1.0, "{found}");
         }
 
+        /// Counts of a converter with 24 bits, anywhere in its range.
         #[test]
-        fn moments_of_shifted_samples_are_the_same(
-            samples in prop::collection::vec(-1.0f32..1.0, 8..60), shift in -100.0f32..100.0,
+        fn moments_of_counts_ignore_their_offset(
+            counts in prop::collection::vec(-8i32..=8, 8..2000), offset in -8_388_600i32..8_388_600,
         ) {
-            let shifted: std::vec::Vec<f32> = samples.iter().map(|x| x + shift).collect();
-            let (a, b) = (Moments::of(&samples), Moments::of(&shifted));
-            prop_assert!((a.mean + shift - b.mean).abs() < 1e-4);
-            prop_assert!((a.variance - b.variance).abs() < 1e-4);
+            let of = |offset: i32| {
+                let samples: std::vec::Vec<f32> = counts.iter().map(|x| (x + offset) as f32).collect();
+                (Moments::of(&samples), mean(&samples))
+            };
+            let ((a, _), (b, shifted)) = (of(0), of(offset));
+            prop_assume!(a.variance > 0.0);
+            prop_assert_eq!(b.mean, shifted);
+            prop_assert!((f64::from(b.mean) - f64::from(a.mean) - f64::from(offset)).abs() <= 0.5);
+            prop_assert!((a.variance - b.variance).abs() <= 1e-6 * a.variance, "{} {}", a.variance, b.variance);
+            prop_assert!((a.skewness - b.skewness).abs() <= 1e-5, "{} {}", a.skewness, b.skewness);
+            prop_assert!((a.kurtosis - b.kurtosis).abs() <= 1e-5 * a.kurtosis, "{} {}", a.kurtosis, b.kurtosis);
         }
 
         #[test]

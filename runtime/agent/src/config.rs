@@ -23,6 +23,7 @@ use dunlin_core::update::SitePolicy;
 use dunlin_mqtt::{BrokerUrl, ClientCertificate, LinkConfig, Login, Renewal, Secret, TimeFloor, Tls};
 use serde::{Deserialize, Serialize};
 
+use crate::worker::CompileBounds;
 use value::{bounded, bounded_option, loopback, serialize_loopback, serialize_url, url};
 
 /// The configuration of an agent, checked.
@@ -172,8 +173,8 @@ impl Default for Limits {
             instances: 1,
             streams: 16,
             stream_idle_s: 300,
-            compile_memory_bytes: 1 << 30,
-            compile_s: 120,
+            compile_memory_bytes: CompileBounds::DEFAULT.memory_bytes,
+            compile_s: CompileBounds::DEFAULT.time.as_secs().try_into().unwrap_or(u32::MAX),
         }
     }
 }
@@ -449,8 +450,8 @@ impl Config {
     }
 
     /// What compiling a release may take.
-    pub fn compile_bounds(&self) -> crate::worker::CompileBounds {
-        crate::worker::CompileBounds {
+    pub fn compile_bounds(&self) -> CompileBounds {
+        CompileBounds {
             memory_bytes: self.limits.compile_memory_bytes,
             time: Duration::from_secs(self.limits.compile_s.into()),
         }

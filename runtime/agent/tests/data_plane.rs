@@ -140,6 +140,7 @@ async fn golden_vectors_decide_before_a_release_serves() {
     let vector = |input: f32, output: f32| GoldenVector {
         inputs: vec![bytes(&[input, 0.0])],
         outputs: vec![bytes(&[output, 1.0])],
+        status: 0,
     };
     let golden = |vectors| Some(Golden::new(&card, vectors).encode(&card).unwrap());
     let mut good = release("adder", "1", &card, module(&card, 1.0, ""));
@@ -149,6 +150,23 @@ async fn golden_vectors_decide_before_a_release_serves() {
     assert!(error.to_string().starts_with("golden vector 1: "), "{error}");
     good.golden = golden(vec![vector(1.0, 2.0), vector(2.0, 3.0)]);
     assert_eq!(prepare(&data, good).await.unwrap().golden_vectors, 2);
+}
+
+#[tokio::test]
+async fn a_golden_vector_may_expect_a_refusal() {
+    let card = card(4);
+    let load = async |mood: f32, status: u8| {
+        let vector = GoldenVector { inputs: vec![bytes(&[mood, 0.0])], outputs: vec![], status };
+        let mut release = release("moody", "1", &card, module(&card, 0.0, MOODY));
+        release.golden = Some(Golden::new(&card, vec![vector]).encode(&card).unwrap());
+        prepare(&data_plane(), release).await.map(|loaded| loaded.golden_vectors)
+    };
+    assert_eq!(load(1.0, 7).await.unwrap(), 1);
+    let other = load(1.0, 8).await.unwrap_err();
+    assert_eq!(code(&other), "golden-mismatch");
+    assert!(other.to_string().ends_with("status 7, the golden vector expects status 8"), "{other}");
+    assert_eq!(code(&load(5.0, 7).await.unwrap_err()), "golden-mismatch");
+    assert_eq!(code(&load(2.0, 7).await.unwrap_err()), "model-trap");
 }
 
 #[tokio::test]

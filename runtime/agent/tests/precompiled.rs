@@ -42,7 +42,8 @@ fn with_variant(change: impl Fn(&mut Head), answer: f32) -> Prepare {
     let file = head.with_code(&precompile(&model, Target::HERE).unwrap()).unwrap();
     prepare.variant = Some(VerifiedArtifact::trust_local(file));
     let bytes = |values: [f32; 2]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let vector = GoldenVector { inputs: vec![bytes([1.0, 2.0])], outputs: vec![bytes([answer, 3.0])] };
+    let vector =
+        GoldenVector { inputs: vec![bytes([1.0, 2.0])], outputs: vec![bytes([answer, 3.0])], status: 0 };
     let golden = Golden { tolerances: vec![0.0], vectors: vec![vector] };
     prepare.golden = Some(golden.encode(&card).unwrap());
     prepare

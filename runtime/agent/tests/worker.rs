@@ -116,10 +116,10 @@ async fn a_call_past_its_deadline_and_grace_is_ended_from_outside() {
     assert_eq!(device.infer(1.0), (200, 2.0));
 }
 
-/// A model that was quick dozens of times is called on a thread of the API; what that thread is stuck in is
-/// nobody else's business.
+/// A model that was quick dozens of times is called on a thread of the API; while
+/// it is stuck there, other threads go on.
 #[tokio::test(flavor = "multi_thread")]
-async fn stuck_quick_calls_leave_the_api_free() {
+async fn stuck_calls_leave_the_api_free() {
     let device = Device::with(|settings| settings.policy.instances = 4).await;
     let card = card(4);
     let mut slow = release("adder", "1", &card, module(&card, 1.0, STUCK));
@@ -161,7 +161,7 @@ async fn what_is_refused_is_refused_with_its_own_code_across_processes() {
     other.baseline = Some(b"no baseline".to_vec());
     assert_eq!(refused(other).await, "baseline-malformed");
     let mut other = good();
-    let vector = GoldenVector { inputs: vec![vec![0; 8]], outputs: vec![vec![0; 8]] };
+    let vector = GoldenVector { inputs: vec![vec![0; 8]], outputs: vec![vec![0; 8]], status: 0 };
     other.golden = Some(Golden::new(&card, vec![vector]).encode(&card).unwrap());
     assert_eq!(refused(other).await, "golden-mismatch");
     let unknown = device.worker.activate("adder".parse().unwrap(), good().release).await.unwrap_err();

@@ -7,9 +7,11 @@
 
 #[macro_use]
 mod terminal;
+mod trap;
 
 mod broker;
 mod command;
+mod compiled;
 mod demo;
 mod failure;
 mod onnx;

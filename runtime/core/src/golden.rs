@@ -4,9 +4,13 @@
 //! card's order, so that the sizes follow from the card and nothing needs a parser of its own:
 //!
 //! ```text
-//! "dunlinGV"  u32 version = 1  u32 outputs  f64 tolerance per output  u32 vectors   then every vector:
-//!   every input: its bytes    every output: [u32 length in bytes, where an axis is data-dependent] its bytes
+//! "dunlinGV"  u32 version  u32 outputs  f64 tolerance per output  u32 vectors   then every vector:
+//!   every input: its bytes    [u8 status, in version 2]
+//!   where the status is 0, every output: [u32 length in bytes, where an axis is data-dependent] its bytes
 //! ```
+//!
+//! A status other than 0 is the model's own: it must refuse the sample with it. Vectors without any are written as
+//! version 1, which every agent reads; version 2 has at least one.
 //!
 //! Floats agree when `|a - b| <= tolerance * max(1, |expected| at most)`: fused multiply-add makes the last
 //! bits differ between hosts. Integers and truth values agree exactly.
@@ -29,7 +33,10 @@ pub const DEFAULT_TOLERANCE: f64 = 1e-4;
 pub const MAX_VECTORS: usize = 1024;
 
 const MAGIC: &[u8; 8] = b"dunlinGV";
+/// Every vector has outputs.
 const VERSION: u32 = 1;
+/// Every vector has a status.
+const VERSION_WITH_STATUS: u32 = 2;
 
 /// One sample: raw bytes of every input and of every expected output, in the card's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct GoldenVector {
     pub inputs: Vec<Vec<u8>>,
     /// Of each output the bytes of one sample; shorter than its most where an axis is data-dependent.
     pub outputs: Vec<Vec<u8>>,
+    /// The status with which the model must refuse the sample, and then there are no outputs; 0 for an answer.
+    pub status: u8,
 }
 
 /// Golden vectors of one model.
@@ -62,12 +71,17 @@ impl Golden {
     pub fn encode(&self, card: &Card) -> Result<Vec<u8>, GoldenError> {
         self.check(card)?;
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let has_status = self.vectors.iter().any(|vector| vector.status != 0);
+        let version = if has_status { VERSION_WITH_STATUS } else { VERSION };
+        bytes.extend_from_slice(&version.to_le_bytes());
         put_count(&mut bytes, self.tolerances.len());
         put_f64s(&mut bytes, &self.tolerances);
         put_count(&mut bytes, self.vectors.len());
         for vector in &self.vectors {
             vector.inputs.iter().for_each(|input| bytes.extend_from_slice(input));
+            if has_status {
+                bytes.push(vector.status);
+            }
             for (spec, output) in card.outputs.iter().zip(&vector.outputs) {
                 if is_dynamic(spec) {
                     put_count(&mut bytes, output.len());
@@ -84,9 +98,14 @@ impl Golden {
     /// It is not of this format, not whole, longer than it says, or for another model.
     pub fn decode(bytes: &[u8], card: &Card) -> Result<Golden, GoldenError> {
         let mut reader = Reader(bytes);
-        if reader.take(MAGIC.len())? != MAGIC || reader.u32()? != VERSION {
+        if reader.take(MAGIC.len())? != MAGIC {
             return Err(GoldenError::Format);
         }
+        let has_status = match reader.u32()? {
+            VERSION => false,
+            VERSION_WITH_STATUS => true,
+            _ => return Err(GoldenError::Format),
+        };
         let outputs = reader.count(8)?;
         let tolerances = reader.f64s(outputs)?;
         let count = reader.u32()? as usize;
@@ -95,10 +114,22 @@ impl Golden {
         }
         let mut golden = Golden { tolerances, vectors: Vec::new() };
         for _ in 0..count {
-            golden.vectors.push(vector(&mut reader, card)?);
+            golden.vectors.push(vector(&mut reader, card, has_status)?);
+        }
+        if has_status && golden.vectors.iter().all(|vector| vector.status == 0) {
+            return Err(GoldenError::NoStatus);
         }
         golden.check(card)?;
         if reader.is_at_end() { Ok(golden) } else { Err(GoldenError::Trailing) }
+    }
+
+    /// Compares the status of a call with the one that a vector expects.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn compare_status(vector: &GoldenVector, actual: u8) -> Result<(), GoldenMismatch> {
+        let expected = vector.status;
+        if expected == actual { Ok(()) } else { Err(GoldenMismatch::Status { expected, actual }) }
     }
 
     /// Compares what the model answered with what it must. `output` is an index of the card's outputs.
@@ -131,16 +162,26 @@ impl Golden {
         }
         for vector in &self.vectors {
             check_sizes(&card.inputs, &vector.inputs)?;
-            check_sizes(&card.outputs, &vector.outputs)?;
+            if vector.status == 0 {
+                check_sizes(&card.outputs, &vector.outputs)?;
+            } else if !vector.outputs.is_empty() {
+                return Err(GoldenError::Tensors { expected: 0, actual: vector.outputs.len() });
+            }
         }
         Ok(())
     }
 }
 
-fn vector(reader: &mut Reader<'_>, card: &Card) -> Result<GoldenVector, GoldenError> {
+fn vector(reader: &mut Reader<'_>, card: &Card, has_status: bool) -> Result<GoldenVector, GoldenError> {
     let mut vector = GoldenVector::default();
     for spec in &card.inputs {
         vector.inputs.push(reader.take(sample_bytes(spec))?.to_vec());
+    }
+    if has_status {
+        vector.status = reader.take(1)?.first().copied().unwrap_or_default();
+    }
+    if vector.status != 0 {
+        return Ok(vector);
     }
     for spec in &card.outputs {
         let length = if is_dynamic(spec) { reader.count(1)? } else { sample_bytes(spec) };
@@ -260,7 +301,7 @@ fn greatest_two(values: &[f64]) -> (usize, f64, f64) {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GoldenError {
     /// Another format, or another version of it.
-    #[error("the file does not start with dunlinGV and version 1")]
+    #[error("the file does not start with dunlinGV and version 1 or 2")]
     Format,
     /// It ends before what it announces.
     #[error("the file of golden vectors ends too early")]
@@ -268,6 +309,9 @@ pub enum GoldenError {
     /// It goes on behind its end.
     #[error("bytes follow the end of the golden vectors")]
     Trailing,
+    /// Version 2 without a use for it.
+    #[error("the file is of version 2 and has no status: without one it must be of version 1")]
+    NoStatus,
     /// None, or too many.
     #[error("there are {0} golden vectors, there must be 1 to {MAX_VECTORS}")]
     Count(usize),
@@ -317,6 +361,14 @@ impl Coded for GoldenError {
 /// An answer that is not the golden one.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GoldenMismatch {
+    /// Another status.
+    #[error("the model answered with status {actual}, the golden vector expects {}", expected_status(*.expected))]
+    Status {
+        /// The status of the golden vector, 0 for outputs.
+        expected: u8,
+        /// The model's.
+        actual: u8,
+    },
     /// The card has no such output.
     #[error("the model has no output {0}")]
     NoOutput(usize),
@@ -350,6 +402,13 @@ pub enum GoldenMismatch {
         /// The class that was chosen.
         actual: usize,
     },
+}
+
+fn expected_status(status: u8) -> String {
+    match status {
+        0 => "outputs".into(),
+        status => alloc::format!("status {status}"),
+    }
 }
 
 impl Coded for GoldenMismatch {

@@ -1,24 +1,30 @@
 //! Golden data: inputs with the outputs that a model must give, as arrays of one file.
 //!
+//! A sample that the model must refuse has its status in the array `status`, and its rows of outputs count for
+//! nothing.
+//!
 //! `dunlin compile --check` compares, and a release packs them for its devices, which run them as they
 //! are run here: one sample a call, each a stream of its own.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use dunlin_abi::{Card, DType, TensorSpec};
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::golden::{
     DEFAULT_TOLERANCE, Golden, GoldenError, GoldenMismatch, GoldenVector, MAX_VECTORS, compare,
 };
+use dunlin_sandbox::CallError;
 use serde::Serialize;
 
-use crate::run::{Rows, RunError, Runner, join};
+use crate::run::{Answer, Rows, RunError, Runner, joined};
 use crate::tensor::Tensor;
 
-/// The arrays of a golden file, by name: `input/<name>`, `output/<name>` and, optionally,
-/// `tolerance/<name>`.
+/// The arrays of a golden file, by name: `input/<name>`, `output/<name>` and, optionally, `tolerance/<name>` and
+/// `status`.
 pub type Arrays = BTreeMap<String, Tensor>;
+
+/// The array of statuses.
+const STATUS: &str = "status";
 
 /// Why golden data cannot be used, or what differs.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +93,12 @@ pub fn check(runner: &mut Runner, arrays: &Arrays) -> Result<Vec<OutputCheck>, G
     };
     let mut checks: Vec<OutputCheck> = data.card.outputs.iter().zip(&data.tolerances).map(start).collect();
     data.run(runner, |sample, vector, actual| {
-        let outputs = data.card.outputs.iter().zip(&vector.outputs).zip(actual);
+        if let Err(error) = Golden::compare_status(&vector, actual.status()) {
+            for check in &mut checks {
+                check.failure.get_or_insert_with(|| format!("sample {sample}: {error}"));
+            }
+        }
+        let outputs = data.card.outputs.iter().zip(&vector.outputs).zip(actual.outputs());
         for (check, ((spec, expected), actual)) in checks.iter_mut().zip(outputs) {
             let (wanted, found) = (values(spec, expected), values(spec, &actual.bytes));
             for (wanted, found) in wanted.zip(found) {
@@ -104,8 +115,8 @@ pub fn check(runner: &mut Runner, arrays: &Arrays) -> Result<Vec<OutputCheck>, G
     Ok(checks)
 }
 
-/// Golden data from what the model gives: its inputs, its outputs, and the tolerances of some of them. Each
-/// sample is run as a device will, in a call of its own and after a reset.
+/// Golden data from what the model gives: its inputs, its outputs, and the tolerances of some of them; where it
+/// refuses a sample, the status. Each sample is run as a device will, in a call of its own and after a reset.
 ///
 /// # Errors
 /// The inputs do not fit, the model does not run on them, or there are more than [`MAX_VECTORS`].
@@ -123,19 +134,14 @@ pub fn record(
     if let Some(name) = tolerances.keys().find(|name| !card.outputs.iter().any(|spec| spec.name == **name)) {
         return Err(bad(format!("cannot have a tolerance for {name:?}, which is no output")));
     }
+    let answers: Result<Vec<_>, RunError> =
+        (0..rows.samples).map(|index| Ok((1, answer(runner, &rows, index)?))).collect();
+    let replay = joined(&card, rows.stacked, answers?)?;
     let mut arrays = Arrays::new();
-    for index in 0..rows.samples {
-        runner.reset()?;
-        for (spec, mut output) in card.outputs.iter().zip(runner.call(&rows, index, 1)?) {
-            if rows.stacked && !spec.is_batched() {
-                output.shape.insert(0, 1);
-            }
-            match arrays.entry(format!("output/{}", spec.name)) {
-                Entry::Vacant(place) => drop(place.insert(output)),
-                Entry::Occupied(mut place) => join(spec, place.get_mut(), output)?,
-            }
-        }
+    if replay.refused() > 0 {
+        arrays.insert(STATUS.to_string(), replay.status_tensor());
     }
+    arrays.extend(replay.outputs.into_iter().map(|(name, tensor)| (format!("output/{name}"), tensor)));
     arrays.extend(rows.named(&card).into_iter().map(|(name, tensor)| (format!("input/{name}"), tensor)));
     for (name, tolerance) in tolerances {
         let bytes = tolerance.to_le_bytes().to_vec();
@@ -154,11 +160,13 @@ pub(crate) fn pack(runner: &mut Runner, arrays: &Arrays) -> Result<(Vec<u8>, usi
     }
     let mut golden = Golden { tolerances: data.tolerances.clone(), vectors: Vec::new() };
     data.run(runner, |_, vector, actual| {
-        for (output, (wanted, found)) in vector.outputs.iter().zip(actual).enumerate() {
-            let vector = golden.vectors.len();
+        let number = golden.vectors.len();
+        Golden::compare_status(&vector, actual.status())
+            .map_err(|error| GoldenFileError::Failed { vector: number, error })?;
+        for (output, (wanted, found)) in vector.outputs.iter().zip(actual.outputs()).enumerate() {
             golden
                 .compare(&data.card, output, wanted, &found.bytes)
-                .map_err(|error| GoldenFileError::Failed { vector, error })?;
+                .map_err(|error| GoldenFileError::Failed { vector: number, error })?;
         }
         golden.vectors.push(vector);
         Ok(())
@@ -183,6 +191,8 @@ struct Data {
     inputs: Rows,
     samples: u64,
     expected: Vec<Tensor>,
+    /// Of each sample, 0 for outputs.
+    statuses: Vec<u8>,
     tolerances: Vec<f64>,
 }
 
@@ -206,22 +216,28 @@ impl Data {
             expected.push(output);
         }
         let tolerances: Result<_, _> = card.outputs.iter().map(|spec| tolerance(arrays, spec)).collect();
-        Ok(Data { card, inputs, samples, expected, tolerances: tolerances? })
+        let statuses = statuses(arrays, samples)?;
+        Ok(Data { card, inputs, samples, expected, statuses, tolerances: tolerances? })
     }
 
     /// Runs sample after sample, and gives each with what is expected and what came.
     fn run(
         &self,
         runner: &mut Runner,
-        mut each: impl FnMut(u64, GoldenVector, &[Tensor]) -> Result<(), GoldenFileError>,
+        mut each: impl FnMut(u64, GoldenVector, &Answer) -> Result<(), GoldenFileError>,
     ) -> Result<(), GoldenFileError> {
         for index in 0..self.samples {
-            runner.reset()?;
-            let actual = runner.call(&self.inputs, index, 1)?;
-            self.expect_shapes(&actual)?;
+            let actual = answer(runner, &self.inputs, index)?;
+            let place = usize::try_from(index).unwrap_or(usize::MAX);
+            let status = self.statuses.get(place).copied().unwrap_or_default();
+            let expected = if status == 0 { &self.expected[..] } else { &[] };
+            if status == 0 {
+                self.expect_shapes(actual.outputs())?;
+            }
             let vector = GoldenVector {
                 inputs: self.inputs.bytes(index, 1).collect(),
-                outputs: self.expected.iter().map(|output| output.rows(index, index + 1).bytes).collect(),
+                outputs: expected.iter().map(|output| output.rows(index, index + 1).bytes).collect(),
+                status,
             };
             each(index, vector, &actual)?;
         }
@@ -242,6 +258,16 @@ impl Data {
     }
 }
 
+/// Runs one sample as a device runs a golden vector.
+fn answer(runner: &mut Runner, inputs: &Rows, index: u64) -> Result<Answer, RunError> {
+    runner.reset()?;
+    match runner.call(inputs, index, 1) {
+        Ok(outputs) => Ok(Answer::Outputs(outputs)),
+        Err(RunError::Call(CallError::Model { status })) => Ok(Answer::Status(status)),
+        Err(error) => Err(error),
+    }
+}
+
 fn bad(what: String) -> GoldenFileError {
     GoldenFileError::File(what)
 }
@@ -251,7 +277,8 @@ fn refuse_foreign(card: &Card, arrays: &Arrays) -> Result<(), GoldenFileError> {
         key.strip_prefix(kind).is_some_and(|name| specs.iter().any(|spec| spec.name == name))
     };
     let foreign = arrays.keys().find(|key| {
-        !(known(key, "input/", &card.inputs)
+        !(*key == STATUS
+            || known(key, "input/", &card.inputs)
             || known(key, "output/", &card.outputs)
             || known(key, "tolerance/", &card.outputs))
     });
@@ -264,6 +291,15 @@ fn refuse_foreign(card: &Card, arrays: &Arrays) -> Result<(), GoldenFileError> {
 fn array<'a>(arrays: &'a Arrays, kind: &str, spec: &TensorSpec) -> Result<&'a Tensor, GoldenFileError> {
     let key = format!("{kind}/{}", spec.name);
     arrays.get(&key).ok_or_else(|| bad(format!("has no array {key:?}")))
+}
+
+fn statuses(arrays: &Arrays, samples: u64) -> Result<Vec<u8>, GoldenFileError> {
+    let Some(tensor) = arrays.get(STATUS) else { return Ok(Vec::new()) };
+    let cast = tensor.cast(DType::U8).map_err(|error| bad(format!("has the array {STATUS:?}: {error}")))?;
+    if cast.shape != [samples] {
+        return Err(bad(format!("has the array {STATUS:?} of shape {:?}, not {:?}", cast.shape, [samples])));
+    }
+    Ok(cast.bytes)
 }
 
 fn tolerance(arrays: &Arrays, spec: &TensorSpec) -> Result<f64, GoldenFileError> {

@@ -2,12 +2,14 @@
 //!
 //! It is the device's own sandbox: under the limits of a release, what passes here passes there.
 
+mod probe;
+mod replay;
 mod rows;
 mod unwritten;
 
 use std::collections::BTreeMap;
 
-use dunlin_abi::{Card, Dim, TensorSpec};
+use dunlin_abi::{Card, Dim, State, TensorSpec};
 use dunlin_core::VerifiedArtifact;
 use dunlin_core::code::{self, Code, Coded};
 use dunlin_core::document::Contract;
@@ -17,6 +19,9 @@ use dunlin_sandbox::{
     Instance, Limits, Logs, Metrics, OutputError, Summary, Target, WASMTIME_VERSION, validate_output,
 };
 
+pub use self::probe::Probed;
+pub use self::replay::Replay;
+pub(crate) use self::replay::{Answer, joined};
 pub(crate) use self::rows::Rows;
 use crate::tensor::{Tensor, TensorFileError};
 
@@ -90,7 +95,7 @@ pub enum RunError {
         /// All samples.
         samples: u64,
         /// What failed.
-        error: CallError,
+        error: Box<CallError>,
     },
     /// An output kept what was there before the call.
     #[error(
@@ -106,6 +111,53 @@ pub enum RunError {
         from: u64,
         /// The last one.
         to: u64,
+    },
+    /// An input is not what the host wrote.
+    #[error(
+        "the model wrote into input {name:?}, byte {byte} of it, in the call with samples {from} to {to}: the host \
+         reads inputs again after a call; copy what is to be changed"
+    )]
+    InputWritten {
+        /// The input.
+        name: String,
+        /// The first byte that differs, counted through the samples of the call from 0.
+        byte: usize,
+        /// The first sample of the call, from 0.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// Constructors run at every call of a stream.
+    #[error(
+        "each export calls the constructors, {constructors}, before it does its work, so that a stream forgets \
+         everything at every call: the linker took the module for a command. In C and C++, DUNLIN_CARD of dunlin.h \
+         prevents that; without it, export a function as `_initialize` that calls `__wasm_call_ctors`"
+    )]
+    Constructors {
+        /// The function, as `function 7 ("name")`.
+        constructors: String,
+    },
+    /// Equal inputs, other answers.
+    #[error(
+        "the card says state \"none\", but the model remembers: {what} is another one for the same inputs after other \
+         calls; reset what it keeps at the start of `dunlin_infer`, or say \"stream\""
+    )]
+    Remembers {
+        /// What differs, as `output "y"`.
+        what: String,
+    },
+    /// After a reset, other answers than of a new instance.
+    #[error(
+        "`dunlin_reset` does not forget everything: after it, {what} of sample {sample} of the same {samples} is another \
+         one than in a new instance; set all state back to what it is after `dunlin_init`"
+    )]
+    Reset {
+        /// The first sample that differs, from 0.
+        sample: usize,
+        /// The samples that were tried.
+        samples: u64,
+        /// What differs, as `output "y"`.
+        what: String,
     },
     /// A data-dependent axis is not as long for all samples.
     #[error(
@@ -136,8 +188,13 @@ impl Coded for RunError {
         match self {
             RunError::Admission(error) => error.code(),
             RunError::Compile(error) => error.code(),
-            RunError::Call(error) | RunError::Samples { error, .. } => error.code(),
+            RunError::Call(error) => error.code(),
+            RunError::Samples { error, .. } => error.code(),
             RunError::Unwritten { .. } => code::model::OUTPUT_UNWRITTEN,
+            RunError::InputWritten { .. } => code::model::INPUT_WRITTEN,
+            RunError::Constructors { .. } => code::module::CONSTRUCTORS,
+            RunError::Remembers { .. } => code::model::REMEMBERS,
+            RunError::Reset { .. } => code::model::RESET,
             RunError::Precompiled(error) => error.code(),
             RunError::Value { .. }
             | RunError::Missing { .. }
@@ -208,15 +265,11 @@ impl Runner {
         Runner::of(admitted(bytes, summary, limits)?)
     }
 
-    /// Admits, compiles and instantiates a local file on terms of a device's.
-    ///
-    /// # Errors
-    /// As [`Runner::load`].
-    pub fn on_terms(bytes: Vec<u8>, terms: &Admission) -> Result<Runner, RunError> {
-        Runner::of(dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), terms)?)
-    }
-
     fn of(admitted: AdmittedModel) -> Result<Runner, RunError> {
+        let summary = admitted.summary();
+        if let (State::Stream, Some(constructors)) = (summary.card.state, &summary.constructors_each_call) {
+            return Err(RunError::Constructors { constructors: constructors.clone() });
+        }
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;
         Ok(Runner::ready(engine, model)?)
@@ -235,7 +288,7 @@ impl Runner {
     ///
     /// # Errors
     /// As there.
-    pub fn run_zeros(&mut self) -> Result<Vec<(String, Tensor)>, RunError> {
+    pub fn run_zeros(&mut self) -> Result<Replay, RunError> {
         let card = self.model.card();
         let zeros = card.inputs.iter().map(|spec| {
             let shape: Vec<u64> = spec
@@ -270,14 +323,16 @@ impl Runner {
     }
 
     /// What a device would refuse of these outputs, which [`Runner::run`] gave: NaN, infinities, and numbers
-    /// outside of the card's ranges, because a release makes them its contract.
+    /// outside of the card's ranges, because a release makes them its contract. Samples that the model refused have
+    /// no answer.
     ///
     /// # Errors
     /// The first number that breaks the contract.
-    pub fn keep_contract(&self, outputs: &[(String, Tensor)]) -> Result<(), OutputError> {
+    pub fn keep_contract(&self, replay: &Replay) -> Result<(), OutputError> {
         let contract = Contract::of_card(self.card());
-        for ((spec, signed), (_, tensor)) in self.card().outputs.iter().zip(&contract.outputs).zip(outputs) {
-            validate_output(spec, signed.finite, signed.range, &tensor.bytes)?;
+        let outputs = self.card().outputs.iter().zip(&contract.outputs).zip(&replay.outputs);
+        for ((spec, signed), (_, tensor)) in outputs {
+            validate_output(spec, signed.finite, signed.range, &replay.answered(tensor))?;
         }
         Ok(())
     }
@@ -298,54 +353,65 @@ impl Runner {
     /// An input is missing, unknown or of another shape, a call fails, or the outputs of several samples
     /// do not make one tensor.
     pub fn run(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Vec<(String, Tensor)>, RunError> {
-        self.each_call(inputs, Runner::call)
+        let refused = |_: &mut Runner, _: &Rows, _, _, status| Err(CallError::Model { status }.into());
+        Ok(self.each_call(inputs, Runner::call, refused)?.outputs)
     }
 
-    /// As [`Runner::run`], and makes sure that each call writes every element of its outputs.
+    /// As [`Runner::run`], and makes sure that each call writes every element of its outputs. A sample that the model
+    /// refuses does not end the run, as it does not end the life of an instance on a device: of a call with several
+    /// samples that is refused, each is asked alone.
     ///
     /// # Errors
     /// As [`Runner::run`], and [`RunError::Unwritten`].
-    pub fn run_and_watch(
+    pub fn run_and_watch(&mut self, inputs: &BTreeMap<String, Tensor>) -> Result<Replay, RunError> {
+        self.each_call(inputs, Runner::call_and_watch, Runner::ask_alone)
+    }
+
+    /// The answers for each of `count` samples from `from` on, which were refused together with `status`.
+    fn ask_alone(
         &mut self,
-        inputs: &BTreeMap<String, Tensor>,
-    ) -> Result<Vec<(String, Tensor)>, RunError> {
-        self.each_call(inputs, Runner::call_and_watch)
+        rows: &Rows,
+        from: u64,
+        count: u64,
+        status: u8,
+    ) -> Result<Vec<(u64, Answer)>, RunError> {
+        if count == 1 {
+            return Ok(vec![(1, Answer::Status(status))]);
+        }
+        let alone = (from..from + count).map(|sample| match self.call_and_watch(rows, sample, 1) {
+            Ok(outputs) => Ok((1, Answer::Outputs(outputs))),
+            Err(RunError::Call(CallError::Model { status })) => Ok((1, Answer::Status(status))),
+            Err(error) => Err(error),
+        });
+        alone.collect()
     }
 
     fn each_call(
         &mut self,
         inputs: &BTreeMap<String, Tensor>,
         mut call: impl FnMut(&mut Runner, &Rows, u64, u64) -> Result<Vec<Tensor>, RunError>,
-    ) -> Result<Vec<(String, Tensor)>, RunError> {
+        mut refused: impl FnMut(&mut Runner, &Rows, u64, u64, u8) -> Result<Vec<(u64, Answer)>, RunError>,
+    ) -> Result<Replay, RunError> {
         let rows = self.fit(inputs)?;
         self.reset()?;
-        let specs = self.model.card().outputs.clone();
         let (samples, most) = (rows.samples, u64::from(self.model.card().max_batch));
-        let (mut outputs, mut done): (Vec<Tensor>, _) = (Vec::new(), 0);
+        let (mut answers, mut done) = (Vec::new(), 0);
         while done < samples {
             let count = (samples - done).min(most);
-            let mut parts = call(self, &rows, done, count).map_err(|error| match error {
+            let given = match call(self, &rows, done, count) {
+                Ok(outputs) => Ok(vec![(count, Answer::Outputs(outputs))]),
+                Err(RunError::Call(CallError::Model { status })) => refused(self, &rows, done, count, status),
+                Err(error) => Err(error),
+            };
+            answers.extend(given.map_err(|error| match error {
                 RunError::Call(error) if samples > count => {
-                    RunError::Samples { from: done, to: done + count - 1, samples, error }
+                    RunError::Samples { from: done, to: done + count - 1, samples, error: error.into() }
                 }
                 other => other,
-            })?;
-            for (part, spec) in parts.iter_mut().zip(&specs) {
-                if !spec.is_batched() && (rows.stacked || samples > 1) {
-                    part.shape.insert(0, 1);
-                }
-            }
-            match done {
-                0 => outputs = parts,
-                _ => outputs
-                    .iter_mut()
-                    .zip(parts)
-                    .zip(&specs)
-                    .try_for_each(|((whole, part), spec)| join(spec, whole, part))?,
-            }
+            })?);
             done += count;
         }
-        Ok(specs.into_iter().map(|spec| spec.name).zip(outputs).collect())
+        joined(self.model.card(), rows.stacked, answers)
     }
 
     /// One call on `count` samples, at most `max_batch`, of inputs that [`Runner::fit`] made.
@@ -365,13 +431,17 @@ impl Runner {
     }
 }
 
-/// Writes the inputs, calls, and copies the outputs.
+/// Writes the inputs, calls, and copies the outputs; an error where the inputs were changed.
 fn call(instance: &mut Instance, rows: &Rows, from: u64, count: u64) -> Result<Vec<Tensor>, RunError> {
     for (index, bytes) in rows.bytes(from, count).enumerate() {
         instance.input_mut(index)?[..bytes.len()].copy_from_slice(&bytes);
     }
     let n = u32::try_from(count).unwrap_or(u32::MAX);
-    instance.infer(n)?;
+    let called = instance.infer(n);
+    if called.is_ok() || matches!(called, Err(CallError::Model { .. })) {
+        unchanged_inputs(instance, rows, from, count)?;
+    }
+    called?;
     let mut outputs = Vec::with_capacity(instance.card().outputs.len());
     for (index, spec) in instance.card().outputs.iter().enumerate() {
         let shape = instance.output_shape(index, n)?.into_iter().map(u64::from).collect();
@@ -379,6 +449,18 @@ fn call(instance: &mut Instance, rows: &Rows, from: u64, count: u64) -> Result<V
         outputs.push(Tensor { dtype: spec.dtype, shape, bytes });
     }
     Ok(outputs)
+}
+
+/// What the host wrote is still there.
+fn unchanged_inputs(instance: &Instance, rows: &Rows, from: u64, count: u64) -> Result<(), RunError> {
+    for (index, written) in rows.bytes(from, count).enumerate() {
+        let found = instance.input(index)?.iter().zip(&written).position(|(found, written)| found != written);
+        if let Some(byte) = found {
+            let name = instance.card().inputs.get(index).map(|spec| spec.name.clone()).unwrap_or_default();
+            return Err(RunError::InputWritten { name, byte, from, to: from + count - 1 });
+        }
+    }
+    Ok(())
 }
 
 /// Appends the samples of a later call.

@@ -46,6 +46,8 @@ pub enum CallError {
         place: String,
         /// What the model says about it through `dunlin_error`, cleaned for printing.
         message: Option<String>,
+        /// The active functions, the innermost first, as far as they are known.
+        frames: Box<[Frame]>,
     },
     /// Its stack is used up.
     #[error("the model used up its stack of {stack_bytes} bytes{place}")]
@@ -64,6 +66,8 @@ pub enum CallError {
         place: String,
         /// What the model says about it through `dunlin_error`, cleaned for printing.
         message: Option<String>,
+        /// The active functions, the innermost first, as far as they are known.
+        frames: Box<[Frame]>,
     },
     /// A call to an instance that trapped before.
     #[error("an earlier call of this instance trapped: instantiate the model again")]
@@ -131,7 +135,24 @@ pub enum CallError {
     },
 }
 
+/// A function that was active when a model trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its index.
+    pub function: u32,
+    /// Where it was, as a position in the file of the module; unknown where the sandbox added to its code.
+    pub position: Option<usize>,
+}
+
 impl CallError {
+    /// The functions that were active when the model trapped, the innermost first; none for other errors.
+    pub fn frames(&self) -> &[Frame] {
+        match self {
+            CallError::Trap { frames, .. } | CallError::OutOfMemory { frames, .. } => frames,
+            _ => &[],
+        }
+    }
+
     /// Whether the instance is of no more use, and a new one is needed.
     pub fn poisons(&self) -> bool {
         match self {
@@ -183,7 +204,7 @@ pub(crate) enum Stop {
     /// The stack is used up, at this place.
     Stack { place: String },
     /// Any other trap, of this kind, at this place.
-    Trap { kind: String, place: String },
+    Trap { kind: String, place: String, frames: Box<[Frame]> },
     /// No trap: wasmtime itself failed.
     Host(String),
 }
@@ -195,13 +216,22 @@ impl Stop {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Stop::Deadline,
             Some(Trap::StackOverflow) => Stop::Stack { place },
-            Some(trap) => Stop::Trap { kind: trap.to_string(), place },
+            Some(trap) => Stop::Trap { kind: trap.to_string(), place, frames: frames(error) },
             None => match error.downcast_ref::<OutsideMemory>() {
-                Some(outside) => Stop::Trap { kind: outside.to_string(), place },
+                Some(outside) => Stop::Trap { kind: outside.to_string(), place, frames: frames(error) },
                 None => Stop::Host(format!("{error:#}")),
             },
         }
     }
+}
+
+/// The guest functions that were active.
+fn frames(error: &wasmtime::Error) -> Box<[Frame]> {
+    let trace = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    trace
+        .iter()
+        .map(|frame| Frame { function: frame.func_index(), position: frame.module_offset() })
+        .collect()
 }
 
 /// The innermost function of the module's own.

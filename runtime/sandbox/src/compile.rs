@@ -29,7 +29,7 @@ impl Engine {
         let wasm = instrumented(&model, &facts)?;
         let module = Module::new(compiler.wasmtime(), &wasm).map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts))
+        Ok(CompiledModel::new(self.clone(), template, facts, matches!(wasm, Cow::Borrowed(_))))
     }
 
     /// Stands for everything that decides whether this engine can run machine code, and would make it again:

@@ -193,4 +193,44 @@ mod tests {
         let locked = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
         assert!(include_str!("../../../Cargo.lock").contains(&locked), "{locked}");
     }
+
+    /// A model whose calls do not end.
+    #[cfg(feature = "compiler")]
+    const ENDLESS: &str = r#"(module
+        (@custom "dunlin.card" (before first) "{\"abi\":1,\"max_batch\":1,\"producer\":\"test\","
+            "\"inputs\":[{\"name\":\"x\",\"dtype\":\"f32\",\"shape\":[1]}],"
+            "\"outputs\":[{\"name\":\"y\",\"dtype\":\"f32\",\"shape\":[1]}]}")
+        (memory (export "memory") 1)
+        (func (export "dunlin_input") (param i32) (result i32) (i32.const 1024))
+        (func (export "dunlin_output") (param i32) (result i32) (i32.const 2048))
+        (func (export "dunlin_infer") (param i32) (result i32) (loop (br 0)) (i32.const 0)))"#;
+
+    /// Ticks come when they come: at once, and then every few milliseconds, where one an hour was asked for.
+    #[cfg(feature = "compiler")]
+    #[test]
+    fn clock_decides_and_not_the_ticks() {
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        let tick = Duration::from_secs(3600);
+        let engine = Engine::new(EngineConfig { tick, ..EngineConfig::default() }).unwrap();
+        let deadline = Duration::from_millis(200);
+        let limits = crate::Limits { deadline, ..crate::Limits::default() };
+        let admission = crate::Admission { limits, ..crate::Admission::default() };
+        let artifact = dunlin_core::VerifiedArtifact::trust_local(wat::parse_str(ENDLESS).unwrap());
+        let model = engine.compile(crate::admit(artifact, &admission).unwrap()).unwrap();
+        let mut instance = model.instantiate().unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !ended.load(Relaxed) {
+                    engine.compiler(true).wasmtime().increment_epoch();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let started = std::time::Instant::now();
+            let stopped = instance.infer(1);
+            ended.store(true, Relaxed);
+            assert_eq!(stopped, Err(crate::CallError::Deadline { deadline }));
+            assert!(started.elapsed() >= deadline, "{:?}", started.elapsed());
+        });
+    }
 }

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use dunlin_abi::{CARD_SECTION, Card, Import, Simd};
+use dunlin_abi::{CARD_SECTION, Card, Import, Simd, export};
 use dunlin_core::Digest;
 use wasmparser::types::TypesRef;
 use wasmparser::{
@@ -16,6 +16,7 @@ use wasmparser::{
 };
 
 use crate::admission::AdmissionError;
+use crate::constructors::Wrappers;
 use crate::shape::{Around, Shape};
 use crate::stack::{ShadowStack, Stacks};
 use crate::surface::Surface;
@@ -72,6 +73,9 @@ pub struct Summary {
     pub work: Work,
     /// A function that may call itself, as `function 7 ("name")`: how much call stack it takes is not known.
     pub recursion: Option<String>,
+    /// The function of the linker's, as `function 7 ("name")`, that each call of an export runs before the export
+    /// itself: constructors, which reset all global objects.
+    pub constructors_each_call: Option<String>,
     /// The stack in linear memory, where the code seems to have one.
     pub shadow_stack: Option<ShadowStack>,
     /// Custom sections: name (cut to 120 characters) and bytes of content.
@@ -147,6 +151,7 @@ struct Survey<'a> {
     /// What blocks and calls take and give, likewise.
     values: u64,
     stacks: Stacks,
+    wrappers: Wrappers,
     /// What each function does.
     bodies: Vec<Result<Body, Obstacle>>,
     custom_sections: Vec<(String, u64)>,
@@ -170,6 +175,7 @@ impl<'a> Survey<'a> {
             merges: 0,
             values: 0,
             stacks: Stacks::default(),
+            wrappers: Wrappers::default(),
             bodies: Vec::new(),
             custom_sections: Vec::new(),
             segments: Vec::new(),
@@ -313,8 +319,10 @@ impl<'a> Survey<'a> {
             self.need(simd::of_operator(&operator), Some(index));
             proof.operator(&operator, values);
             self.stacks.operator(&operator);
+            self.wrappers.operator(&operator);
         }
         self.stacks.end();
+        self.wrappers.end();
         bounds::MERGES.check(shape.merges(), place)?;
         bounds::VALUES.check(shape.values(), place)?;
         self.merges += shape.merges();
@@ -337,8 +345,23 @@ impl<'a> Survey<'a> {
     }
 
     fn recursion(&self) -> Option<String> {
-        let index = self.stacks.recursion(self.surface.imported())?;
-        Some(names::place(self.bytes, index).trim_start_matches(" in ").to_string())
+        Some(self.name(self.stacks.recursion(self.surface.imported())?))
+    }
+
+    fn constructors_each_call(&self) -> Option<String> {
+        let exports = [export::INPUT, export::OUTPUT, export::INFER].map(|name| self.surface.function(name));
+        let exports: Vec<u32> = exports.into_iter().collect::<Option<_>>()?;
+        Some(self.name(self.wrappers.common(&exports, self.surface.imported())?))
+    }
+
+    fn shadow_stack(&self) -> Option<ShadowStack> {
+        let name = self.stacks.global.and_then(|index| names::global(self.bytes, index));
+        self.stacks.shadow(self.surface.imported(), name == Some("__stack_pointer"))
+    }
+
+    /// `function 7 ("name")`.
+    fn name(&self, index: u32) -> String {
+        names::place(self.bytes, index).trim_start_matches(" in ").to_string()
     }
 
     fn need(&mut self, level: Simd, function: Option<u32>) {
@@ -366,7 +389,8 @@ impl<'a> Survey<'a> {
         Ok(Summary {
             work: self.work(),
             recursion: self.recursion(),
-            shadow_stack: self.stacks.shadow(),
+            constructors_each_call: self.constructors_each_call(),
+            shadow_stack: self.shadow_stack(),
             card,
             card_digest: Digest::of(card_bytes),
             imports,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dunlin_abi::{Card, Dim, MAX_ERROR_BYTES, TensorSpec, export};
 use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
-use crate::call::{CallError, Stop};
+use crate::call::{CallError, Frame, Stop};
 use crate::compiled::CompiledModel;
 use crate::host::Host;
 use crate::limits::MAX_STACK_BYTES;
@@ -278,6 +278,12 @@ impl Instance {
         self.store.data_mut().clock_ms = now_ms;
     }
 
+    /// The least address of a tensor.
+    pub fn lowest_tensor(&self) -> Option<u32> {
+        let outputs = self.outputs.iter().map(|output| &output.region);
+        self.inputs.iter().chain(outputs).map(|region| u32::try_from(region.start).ok()).min().flatten()
+    }
+
     /// The linear memory as it is now, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.guest.memory.data_size(&self.store) as u64
@@ -361,13 +367,23 @@ fn stopped(model: &CompiledModel, store: &Store<Host>, stop: Stop, message: Opti
     match (stop, store.data().denied_bytes) {
         (Stop::Deadline, _) => CallError::Deadline { deadline: limits.deadline },
         (Stop::Stack { place }, _) => CallError::Stack { stack_bytes: MAX_STACK_BYTES, place },
-        (Stop::Trap { kind, place }, Some(wanted)) => {
+        (Stop::Trap { kind, place, frames }, Some(wanted)) => {
             let (wanted, limit) = (wanted as u64, limits.memory_bytes);
-            CallError::OutOfMemory { wanted, limit, kind, place, message }
+            CallError::OutOfMemory { wanted, limit, kind, place, message, frames: own(model, frames) }
         }
-        (Stop::Trap { kind, place }, None) => CallError::Trap { kind, place, message },
+        (Stop::Trap { kind, place, frames }, None) => {
+            CallError::Trap { kind, place, message, frames: own(model, frames) }
+        }
         (Stop::Host(what), _) => CallError::Engine(what),
     }
+}
+
+/// Frames of the artifact: where something was added to its code, positions are others.
+fn own(model: &CompiledModel, mut frames: Box<[Frame]>) -> Box<[Frame]> {
+    if !model.is_as_it_came() {
+        frames.iter_mut().for_each(|frame| frame.position = None);
+    }
+    frames
 }
 
 /// An exported function, if there is one; admission has checked its type.

@@ -41,6 +41,7 @@ mod call;
 #[cfg(feature = "compiler")]
 mod compile;
 mod compiled;
+mod constructors;
 mod engine;
 mod host;
 mod inspect;
@@ -62,7 +63,7 @@ mod ticker;
 mod work;
 
 pub use admission::{AdmissionError, AdmittedModel, admit};
-pub use call::CallError;
+pub use call::{CallError, Frame};
 #[cfg(feature = "compiler")]
 pub use compile::precompile;
 pub use compiled::CompiledModel;

@@ -3,7 +3,7 @@
 //! The section is the guest's own word and may be damaged: whatever cannot be read leaves a function
 //! with its index alone. It is read only once an error needs it.
 
-use wasmparser::{KnownCustom, Name, Parser, Payload};
+use wasmparser::{KnownCustom, Name, NameMap, Parser, Payload};
 
 /// The most characters of a guest's text in an error message.
 const MAX_CHARS: usize = 120;
@@ -44,7 +44,20 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{cut:?}{dots}")
 }
 
+/// The name of a global.
+pub(crate) fn global(bytes: &[u8], index: u32) -> Option<&str> {
+    find(bytes, index, |name| if let Name::Global(names) = name { Some(names) } else { None })
+}
+
 fn lookup(bytes: &[u8], index: u32) -> Option<&str> {
+    find(bytes, index, |name| if let Name::Function(names) = name { Some(names) } else { None })
+}
+
+fn find<'a>(
+    bytes: &'a [u8],
+    index: u32,
+    wanted: impl Fn(Name<'a>) -> Option<NameMap<'a>>,
+) -> Option<&'a str> {
     let sections = Parser::new(0).parse_all(bytes).filter_map(|payload| match payload {
         Ok(Payload::CustomSection(custom)) => Some(custom),
         Ok(_) | Err(_) => None,
@@ -52,8 +65,8 @@ fn lookup(bytes: &[u8], index: u32) -> Option<&str> {
     for custom in sections {
         let KnownCustom::Name(names) = custom.as_known() else { continue };
         for subsection in names {
-            let Ok(Name::Function(functions)) = subsection else { continue };
-            if let Some(naming) = functions.into_iter().map_while(Result::ok).find(|n| n.index == index) {
+            let Some(names) = subsection.ok().and_then(&wanted) else { continue };
+            if let Some(naming) = names.into_iter().map_while(Result::ok).find(|n| n.index == index) {
                 return Some(naming.name);
             }
         }

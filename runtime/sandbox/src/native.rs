@@ -57,6 +57,6 @@ impl Engine {
         // SAFETY: the caller promises what wasmtime asks for.
         let module = unsafe { Module::deserialize_open_file(compiler.wasmtime(), code) }.map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts))
+        Ok(CompiledModel::new(self.clone(), template, facts, false))
     }
 }

@@ -9,7 +9,7 @@ use dunlin_core::code::{self, Code, Coded};
 /// Checks every element of an output: a whole number of elements; bools are 0 or 1; with `finite`,
 /// no NaN and no infinity; with `range`, nothing outside of it, NaN included. Bounds of a range are
 /// compared after rounding them to `f32` for `f32` outputs, so that 0.1 is within `[0.1, 1]`; integers
-/// are compared as `f64`.
+/// are compared exactly, whatever their size.
 ///
 /// # Errors
 /// The first element that does not keep to it.
@@ -27,20 +27,19 @@ pub fn validate_output(
             Check { range, ..check }.floats(bytes, |b| f64::from(f32::from_le_bytes(b)))
         }
         DType::F64 => check.floats(bytes, f64::from_le_bytes),
-        DType::I8 => check.integers(bytes, |b| f64::from(i8::from_le_bytes(b))),
-        DType::U8 => check.integers(bytes, |b| f64::from(u8::from_le_bytes(b))),
-        DType::I16 => check.integers(bytes, |b| f64::from(i16::from_le_bytes(b))),
-        DType::U16 => check.integers(bytes, |b| f64::from(u16::from_le_bytes(b))),
-        DType::I32 => check.integers(bytes, |b| f64::from(i32::from_le_bytes(b))),
-        DType::U32 => check.integers(bytes, |b| f64::from(u32::from_le_bytes(b))),
-        // There is no exact conversion of 64 bits; the nearest f64 is what a range of f64 can tell.
-        DType::I64 => check.integers(bytes, |b| i64::from_le_bytes(b) as f64),
-        DType::U64 => check.integers(bytes, |b| u64::from_le_bytes(b) as f64),
+        DType::I8 => check.integers(bytes, |b| i8::from_le_bytes(b).into()),
+        DType::U8 => check.integers(bytes, |b| u8::from_le_bytes(b).into()),
+        DType::I16 => check.integers(bytes, |b| i16::from_le_bytes(b).into()),
+        DType::U16 => check.integers(bytes, |b| u16::from_le_bytes(b).into()),
+        DType::I32 => check.integers(bytes, |b| i32::from_le_bytes(b).into()),
+        DType::U32 => check.integers(bytes, |b| u32::from_le_bytes(b).into()),
+        DType::I64 => check.integers(bytes, |b| i64::from_le_bytes(b).into()),
+        DType::U64 => check.integers(bytes, |b| u64::from_le_bytes(b).into()),
         DType::Bool => {
             if let Some((element, byte)) = bytes.iter().enumerate().find(|(_, byte)| **byte > 1) {
                 return Err(OutputError::Bool { output: spec.name.clone(), element, byte: *byte });
             }
-            check.integers(bytes, |[b]| f64::from(b))
+            check.integers(bytes, |[b]| b.into())
         }
     }
 }
@@ -62,17 +61,25 @@ impl Check<'_> {
             if self.finite && !value.is_finite() {
                 return Err(OutputError::NotFinite { output: self.spec.name.clone(), element, value });
             }
-            self.within(element, value)?;
+            if let Some([low, high]) = self.range
+                && !(low..=high).contains(&value)
+            {
+                return Err(self.outside(element, value.to_string(), [low, high]));
+            }
         }
         Ok(())
     }
 
-    fn integers<const N: usize>(&self, bytes: &[u8], value: fn([u8; N]) -> f64) -> Result<(), OutputError> {
+    fn integers<const N: usize>(&self, bytes: &[u8], value: fn([u8; N]) -> i128) -> Result<(), OutputError> {
         let elements = self.elements(bytes)?;
-        if self.range.is_none() {
-            return Ok(());
+        let Some([low, high]) = self.range else { return Ok(()) };
+        // The whole numbers of the range; a bound beyond all integers becomes the last one.
+        let whole = low.ceil() as i128..=high.floor() as i128;
+        let found = elements.iter().map(|bytes| value(*bytes)).enumerate().find(|(_, x)| !whole.contains(x));
+        match found {
+            Some((element, value)) => Err(self.outside(element, value.to_string(), [low, high])),
+            None => Ok(()),
         }
-        elements.iter().enumerate().try_for_each(|(element, bytes)| self.within(element, value(*bytes)))
     }
 
     fn elements<'a, const N: usize>(&self, bytes: &'a [u8]) -> Result<&'a [[u8; N]], OutputError> {
@@ -86,13 +93,8 @@ impl Check<'_> {
         }
     }
 
-    fn within(&self, element: usize, value: f64) -> Result<(), OutputError> {
-        match self.range {
-            Some([low, high]) if !(low..=high).contains(&value) => {
-                Err(OutputError::Range { output: self.spec.name.clone(), element, value, low, high })
-            }
-            Some(_) | None => Ok(()),
-        }
+    fn outside(&self, element: usize, value: String, [low, high]: [f64; 2]) -> OutputError {
+        OutputError::Range { output: self.spec.name.clone(), element, value, low, high }
     }
 }
 
@@ -117,8 +119,8 @@ pub enum OutputError {
         output: String,
         /// The first such element, counted through all samples from 0.
         element: usize,
-        /// Its value.
-        value: f64,
+        /// Its value, in decimal.
+        value: String,
         /// The least value allowed.
         low: f64,
         /// The greatest value allowed.
@@ -213,6 +215,19 @@ mod tests {
             let outside = Some([value.next_up(), f64::MAX]);
             assert!(check(dtype, true, outside, bytes).is_err(), "{dtype}");
         }
+    }
+
+    #[test]
+    fn integers_of_64_bits_are_compared_exactly() {
+        // 2^53 + 1 is no f64: it would round to the bound.
+        let most = (1i64 << 53) as f64;
+        let check_i64 = |x: i64| check(DType::I64, true, Some([-most, most]), &x.to_le_bytes());
+        assert_eq!((check_i64(1 << 53), check_i64(-(1 << 53))), (Ok(()), Ok(())));
+        let error = check_i64((1 << 53) + 1).unwrap_err();
+        assert!(error.to_string().contains("is 9007199254740993, the contract says"), "{error}");
+        assert!(check_i64(-(1 << 53) - 1).is_err());
+        let check_u64 = |x: u64| check(DType::U64, true, Some([0.5, 1e300]), &x.to_le_bytes());
+        assert!(check_u64(0).is_err() && check_u64(1).is_ok() && check_u64(u64::MAX).is_ok());
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(crate) struct Shape {
     open: Vec<bool>,
     /// How many of these are loops.
     loops: u64,
+    blocks: u64,
     branches: u64,
     /// Values that may differ where paths meet: see [`Shape::merges`].
     merges: u64,
@@ -52,6 +53,13 @@ pub(crate) struct Shape {
 
 /// Values of a call or a function that go in registers, more or less: only what is beyond them is counted.
 const IN_REGISTERS: u64 = 8;
+
+/// Values at the begin or the end of a block that ordinary code has, likewise: one, taken and given.
+const FEW: u64 = 2;
+
+fn beyond(values: u64, few: u64) -> u64 {
+    values.saturating_sub(few)
+}
 
 /// What an operator finds and does: what it takes and gives if it is control, and the values that live around it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,21 +76,23 @@ impl Shape {
         &mut self,
         operator: &Operator<'_>,
         around: Around,
-        place: impl FnOnce() -> String,
+        place: impl Fn() -> String,
     ) -> Result<(), AdmissionError> {
         match operator {
             Operator::Loop { .. } => {
                 self.loops += 1;
                 self.open(true, around);
-                bounds::NESTED_LOOPS.check(self.loops, place)
+                bounds::NESTED_LOOPS.check(self.loops, &place)?;
+                bounds::BLOCKS.check(self.blocks, place)
             }
             Operator::Block { .. } | Operator::If { .. } => {
                 self.open(false, around);
-                bounds::NESTED_BLOCKS.check(self.open.len() as u64, place)
+                bounds::NESTED_BLOCKS.check(self.open.len() as u64, &place)?;
+                bounds::BLOCKS.check(self.blocks, place)
             }
             Operator::End => {
                 self.loops -= u64::from(self.open.pop() == Some(true));
-                self.values += around.values;
+                self.values += beyond(around.values, FEW);
                 Ok(())
             }
             Operator::Br { .. } | Operator::BrIf { .. } => self.branch(1, around, place),
@@ -101,19 +111,20 @@ impl Shape {
         self.merges
     }
 
-    /// What blocks take and give, and what calls and the function take and give beyond registers.
+    /// What blocks, calls and the function take and give beyond what ordinary code has.
     pub(crate) fn values(&self) -> u64 {
         self.values
     }
 
     /// A call of a function, or the function itself, that takes and gives so many values.
     pub(crate) fn passes(&mut self, values: u64) {
-        self.values += values.saturating_sub(IN_REGISTERS);
+        self.values += beyond(values, IN_REGISTERS);
     }
 
     fn open(&mut self, is_loop: bool, around: Around) {
+        self.blocks += 1;
         self.merges = self.merges.saturating_add(around.live);
-        self.values += around.values;
+        self.values += beyond(around.values, FEW);
         self.open.push(is_loop);
     }
 
@@ -176,6 +187,6 @@ mod tests {
         take(&mut shape, &Operator::Call { function_index: 0 }, 8, 50).unwrap();
         take(&mut shape, &Operator::Call { function_index: 0 }, 100, 50).unwrap();
         take(&mut shape, &Operator::End, 10, 50).unwrap();
-        assert_eq!((shape.merges(), shape.values()), (5 + 30, 20 + 92 + 10));
+        assert_eq!((shape.merges(), shape.values()), (5 + 30, 18 + 92 + 8));
     }
 }

@@ -7,19 +7,39 @@ use std::collections::BTreeSet;
 
 use wasmparser::{ConstExpr, DataKind, DataSectionReader, GlobalSectionReader, Operator, ValType};
 
+use crate::call::Frame;
+
 /// Where the shadow stack begins to grow down from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowStack {
     /// The first value of its pointer: with the stack first in memory, its size in bytes.
     pub top: u32,
     /// No data lies below: an overflow runs into the end of memory and traps. Otherwise it would overwrite data
     /// first.
     pub lies_first: bool,
+    /// The names of the module call it the stack pointer; without them, a first mutable global may be another thing.
+    pub is_named: bool,
+    /// Bytes that each function takes of it, behind those that are imported.
+    frames: Vec<u32>,
+    imported: u32,
+}
+
+impl ShadowStack {
+    /// The bytes of it that these active functions take together, as far as they are constants.
+    pub fn taken(&self, active: &[Frame]) -> u64 {
+        let of = |frame: &Frame| {
+            let place = frame.function.checked_sub(self.imported)? as usize;
+            self.frames.get(place).copied()
+        };
+        active.iter().filter_map(of).map(u64::from).sum()
+    }
 }
 
 /// What has been read of both stacks.
 #[derive(Default)]
 pub(crate) struct Stacks {
+    /// The index of its pointer.
+    pub(crate) global: Option<u32>,
     pointer: Option<u32>,
     /// The lowest address of a data segment.
     data_start: Option<u32>,
@@ -27,14 +47,42 @@ pub(crate) struct Stacks {
     calls: Vec<Vec<u32>>,
     /// The same for the one that is read.
     callees: BTreeSet<u32>,
+    /// Bytes of the shadow stack that each function takes, as far as they are a constant.
+    frames: Vec<u32>,
+    /// The same for the one that is read.
+    frame: FrameSize,
+}
+
+/// Recognises what LLVM writes to take bytes of the shadow stack: `global.get 0`, `i32.const n`, `i32.sub`.
+#[derive(Default)]
+struct FrameSize {
+    bytes: u32,
+    /// The pointer was read by the operator before.
+    is_read: bool,
+    /// And a constant follows it.
+    constant: Option<u32>,
+}
+
+impl FrameSize {
+    fn operator(&mut self, operator: &Operator<'_>) {
+        let (is_read, constant) = (self.is_read, self.constant.take());
+        self.is_read = matches!(operator, Operator::GlobalGet { .. });
+        match operator {
+            Operator::I32Const { value } if is_read => self.constant = Some(value.cast_unsigned()),
+            Operator::I32Sub => self.bytes = self.bytes.max(constant.unwrap_or_default()),
+            _ => {}
+        }
+    }
 }
 
 impl Stacks {
     /// Takes the global section, valid or not: what cannot be read is for the validator to refuse.
     pub(crate) fn globals(&mut self, reader: &GlobalSectionReader<'_>) {
-        let mut globals = reader.clone().into_iter().map_while(Result::ok);
-        let found = globals.find(|global| global.ty.mutable && global.ty.content_type == ValType::I32);
-        self.pointer = found.and_then(|global| constant(&global.init_expr));
+        // No global is imported.
+        let mut globals = (0..).zip(reader.clone().into_iter().map_while(Result::ok));
+        let found = globals.find(|(_, global)| global.ty.mutable && global.ty.content_type == ValType::I32);
+        self.global = found.as_ref().map(|(index, _)| *index);
+        self.pointer = found.and_then(|(_, global)| constant(&global.init_expr));
     }
 
     /// Takes the data section, likewise.
@@ -49,6 +97,7 @@ impl Stacks {
 
     /// The next function has this operator.
     pub(crate) fn operator(&mut self, operator: &Operator<'_>) {
+        self.frame.operator(operator);
         if let Operator::Call { function_index } = operator {
             self.callees.insert(*function_index);
         }
@@ -57,11 +106,18 @@ impl Stacks {
     /// The function ends.
     pub(crate) fn end(&mut self) {
         self.calls.push(std::mem::take(&mut self.callees).into_iter().collect());
+        self.frames.push(std::mem::take(&mut self.frame).bytes);
     }
 
-    pub(crate) fn shadow(&self) -> Option<ShadowStack> {
+    pub(crate) fn shadow(&self, imported: u32, is_named: bool) -> Option<ShadowStack> {
         let top = self.pointer.filter(|top| *top > 0)?;
-        Some(ShadowStack { top, lies_first: self.data_start.is_none_or(|start| start >= top) })
+        Some(ShadowStack {
+            top,
+            is_named,
+            frames: self.frames.clone(),
+            imported,
+            lies_first: self.data_start.is_none_or(|start| start >= top),
+        })
     }
 
     /// A function that may call itself, directly or through others; calls through a table are not followed.
@@ -114,6 +170,25 @@ mod tests {
     fn recursion(calls: &[&[u32]], imported: u32) -> Option<u32> {
         let calls = calls.iter().map(|callees| callees.to_vec()).collect();
         Stacks { calls, ..Stacks::default() }.recursion(imported)
+    }
+
+    #[test]
+    fn frames_are_added_up() {
+        let mut stacks = Stacks { pointer: Some(100), ..Stacks::default() };
+        let read = Operator::GlobalGet { global_index: 0 };
+        let constant = |value| Operator::I32Const { value };
+        for body in [
+            &[read.clone(), constant(64), Operator::I32Sub][..],
+            &[constant(9), Operator::I32Sub, read.clone(), constant(16), Operator::I32Add],
+            &[read, constant(32), Operator::I32Sub, constant(99), Operator::I32Sub],
+        ] {
+            body.iter().for_each(|operator| stacks.operator(operator));
+            stacks.end();
+        }
+        let stack = stacks.shadow(1, false).unwrap();
+        assert_eq!(stack.frames, [64, 0, 32]);
+        let active = [3, 2, 1, 0, 9].map(|function| Frame { function, position: None });
+        assert_eq!(stack.taken(&active), 96);
     }
 
     #[test]

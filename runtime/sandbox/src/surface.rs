@@ -43,6 +43,13 @@ impl<'a> Surface<'a> {
         Ok(())
     }
 
+    /// The index of an exported function.
+    pub(crate) fn function(&self, name: &str) -> Option<u32> {
+        let found =
+            self.exports.iter().find(|(found, kind, _)| *found == name && *kind == ExternalKind::Func);
+        found.map(|(_, _, index)| *index)
+    }
+
     /// How many functions it imports; there are no other imports.
     pub(crate) fn imported(&self) -> u32 {
         u32::try_from(self.imports.len()).unwrap_or(u32::MAX)

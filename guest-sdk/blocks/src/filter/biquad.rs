@@ -9,58 +9,93 @@ use crate::series::{cos_pi, sin_pi};
 /// ```
 ///
 /// The designs are those of R. Bristow-Johnson's Audio EQ Cookbook (W3C Note, 2021), with ω = 2πf/rate and
-/// α = sin ω / 2Q, divided by a0 = 1 + α. They are computed in f64 and rounded once. Each design panics
-/// unless `0 < f < rate/2` and `0 < Q`: in a constant, a compile error.
+/// α = sin ω / 2Q, divided by a0 = 1 + α. They are computed and kept in f64: a pole of a low cutoff lies so near
+/// to 1 that single precision would move it, or put it outside of the unit circle. b is scaled by the rounded a, so
+/// that the gain of a low pass at 0 Hz, and of a high pass at half the rate, is 1.
+///
+/// Each design panics, which in a constant is a compile error, unless `0 < f < rate/2`, `0 < Q`, and the filter can
+/// be computed: rounding errors of a [`Cascade`](super::Cascade) are amplified by
+///
+/// ```text
+/// (1 + α) max(1, Q) / min(sin² ω/2, cos² ω/2)
+/// ```
+///
+/// which must not exceed [`MOST_AMPLIFICATION`](Biquad::MOST_AMPLIFICATION). For Butterworth filters up to order 8
+/// that leaves cutoffs from 10⁻⁶ of the rate to 10⁻⁶ of it below half the rate; with Q = 50, from 5·10⁻⁶. For a
+/// lower one, lower the rate first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Biquad {
     /// Of the inputs, the newest first.
-    pub b: [f32; 3],
+    pub b: [f64; 3],
     /// Of the outputs: a1 and a2.
-    pub a: [f32; 2],
+    pub a: [f64; 2],
 }
 
-/// cos ω and α.
-const fn cos_and_alpha(rate_hz: f64, frequency_hz: f64, q: f64) -> [f64; 2] {
-    assert!(0.0 < frequency_hz && frequency_hz < rate_hz / 2.0, "0 < frequency < rate/2");
-    assert!(0.0 < q, "the quality is above 0");
-    let turns = 2.0 * frequency_hz / rate_hz;
-    [cos_pi(turns), sin_pi(turns) / (2.0 * q)]
+/// What the designs are made from.
+struct Angle {
+    cos: f64,
+    alpha: f64,
+}
+
+impl Angle {
+    const fn new(rate_hz: f64, frequency_hz: f64, q: f64) -> Angle {
+        assert!(0.0 < frequency_hz && frequency_hz < rate_hz / 2.0, "0 < frequency < rate/2");
+        assert!(0.0 < q, "the quality is above 0");
+        let half_turns = frequency_hz / rate_hz;
+        let (sin, cos) = (sin_pi(half_turns), cos_pi(half_turns));
+        let (sin_squared, cos_squared) = (sin * sin, cos * cos);
+        let alpha = sin * cos / q;
+        let least = if sin_squared < cos_squared { sin_squared } else { cos_squared };
+        let amplification = (1.0 + alpha) * if q > 1.0 { q } else { 1.0 } / least;
+        assert!(
+            amplification <= Biquad::MOST_AMPLIFICATION,
+            "the frequency is too close to 0 or to rate/2 for this quality: filter at a lower or a higher rate"
+        );
+        Angle { cos: cos_squared - sin_squared, alpha }
+    }
+
+    /// a1 and a2.
+    const fn poles(&self) -> [f64; 2] {
+        let a0 = 1.0 + self.alpha;
+        [-2.0 * self.cos / a0, (1.0 - self.alpha) / a0]
+    }
 }
 
 impl Biquad {
     /// The section that gives what it takes.
     pub const IDENTITY: Biquad = Biquad { b: [1.0, 0.0, 0.0], a: [0.0; 2] };
 
-    const fn normalised(b: [f64; 3], [cos, alpha]: [f64; 2]) -> Biquad {
-        let a0 = 1.0 + alpha;
-        Biquad {
-            b: [(b[0] / a0) as f32, (b[1] / a0) as f32, (b[2] / a0) as f32],
-            a: [(-2.0 * cos / a0) as f32, ((1.0 - alpha) / a0) as f32],
-        }
-    }
+    /// The most by which a design may amplify rounding errors, which are 2⁻⁵³ of a number.
+    pub const MOST_AMPLIFICATION: f64 = 3e11;
 
     /// Low pass: 1 at 0 Hz, Q at `cutoff_hz`. With Q = √½ it is Butterworth's of second order.
     pub const fn low_pass(rate_hz: f64, cutoff_hz: f64, q: f64) -> Biquad {
-        let [cos, alpha] = cos_and_alpha(rate_hz, cutoff_hz, q);
-        Biquad::normalised([(1.0 - cos) / 2.0, 1.0 - cos, (1.0 - cos) / 2.0], [cos, alpha])
+        let [a1, a2] = Angle::new(rate_hz, cutoff_hz, q).poles();
+        // (1 - cos ω) / 2 a0. In this order both sums are exact where the cutoff is low.
+        let quarter = ((a1 + 1.0) + a2) / 4.0;
+        Biquad { b: [quarter, 2.0 * quarter, quarter], a: [a1, a2] }
     }
 
     /// High pass: 1 at half the rate, Q at `cutoff_hz`.
     pub const fn high_pass(rate_hz: f64, cutoff_hz: f64, q: f64) -> Biquad {
-        let [cos, alpha] = cos_and_alpha(rate_hz, cutoff_hz, q);
-        Biquad::normalised([(1.0 + cos) / 2.0, -(1.0 + cos), (1.0 + cos) / 2.0], [cos, alpha])
+        let [a1, a2] = Angle::new(rate_hz, cutoff_hz, q).poles();
+        // (1 + cos ω) / 2 a0.
+        let quarter = ((1.0 - a1) + a2) / 4.0;
+        Biquad { b: [quarter, -2.0 * quarter, quarter], a: [a1, a2] }
     }
 
     /// Band pass: 1 at `centre_hz`, √½ at the ends of a band that is about `centre_hz / q` wide.
     pub const fn band_pass(rate_hz: f64, centre_hz: f64, q: f64) -> Biquad {
-        let [cos, alpha] = cos_and_alpha(rate_hz, centre_hz, q);
-        Biquad::normalised([alpha, 0.0, -alpha], [cos, alpha])
+        let angle = Angle::new(rate_hz, centre_hz, q);
+        let gain = angle.alpha / (1.0 + angle.alpha);
+        Biquad { b: [gain, 0.0, -gain], a: angle.poles() }
     }
 
     /// Notch: 0 at `centre_hz`, 1 far away; the width as in [`Biquad::band_pass`].
     pub const fn notch(rate_hz: f64, centre_hz: f64, q: f64) -> Biquad {
-        let [cos, alpha] = cos_and_alpha(rate_hz, centre_hz, q);
-        Biquad::normalised([1.0, -2.0 * cos, 1.0], [cos, alpha])
+        let angle = Angle::new(rate_hz, centre_hz, q);
+        let (a0, [a1, a2]) = (1.0 + angle.alpha, angle.poles());
+        Biquad { b: [1.0 / a0, a1, 1.0 / a0], a: [a1, a2] }
     }
 
     /// A Butterworth low pass of order 2·`SECTIONS`: flat, and √½ at `cutoff_hz`. As scipy's `butter(2 *
@@ -112,8 +147,7 @@ mod tests {
             let im = c[1] * sin_pi(turns) + c[2] * sin_pi(2.0 * turns);
             (re * re + im * im).sqrt()
         };
-        let section =
-            |s: &Biquad| polynomial(s.b.map(f64::from)) / polynomial([1.0, s.a[0].into(), s.a[1].into()]);
+        let section = |s: &Biquad| polynomial(s.b) / polynomial([1.0, s.a[0], s.a[1]]);
         sections.iter().map(section).product()
     }
 
@@ -138,10 +172,42 @@ mod tests {
         assert!((gain(&sections, 0.05) - 1.0).abs() < 1e-5);
     }
 
+    #[test]
+    fn a_low_cutoff_keeps_its_gain() {
+        for share in [1e-6, 1e-5, 1e-4, 1e-3, 0.1, 0.49, 0.4999, 0.499_999] {
+            let low: [Biquad; 2] = Biquad::butterworth_low_pass(1.0, share);
+            let high: [Biquad; 2] = Biquad::butterworth_high_pass(1.0, share);
+            let found = [
+                gain_at_zero(&low, 1.0),
+                gain_at_zero(&high, -1.0),
+                gain(&low, 2.0 * share) / 0.5f64.sqrt(),
+                gain(&high, 2.0 * share) / 0.5f64.sqrt(),
+            ];
+            assert!(found.iter().all(|gain| (gain - 1.0).abs() < 2e-5), "{share}: {found:?}");
+        }
+    }
+
+    /// The gain at 0 Hz, or with z = -1 at half the rate, in the order in which sums are exact.
+    fn gain_at_zero(sections: &[Biquad], z: f64) -> f64 {
+        let of = |s: &Biquad| (s.b[0] + z * s.b[1] + s.b[2]) / ((1.0 + z * s.a[0]) + s.a[1]);
+        sections.iter().map(of).product()
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_computed() {
+        let design =
+            |share: f64, q: f64| std::panic::catch_unwind(|| Biquad::low_pass(1.0, share, q)).is_ok();
+        assert!(design(1e-6, 2.563) && !design(5e-7, 0.5f64.sqrt()));
+        assert!(design(0.499_999, 2.563) && !design(0.499_999_5, 0.5f64.sqrt()));
+        assert!(design(5e-6, 50.0) && !design(4e-6, 50.0));
+        assert!(!design(0.1, 1e-15));
+    }
+
     proptest! {
         /// Both poles lie within the unit circle: |a2| < 1 and |a1| < 1 + a2 (Jury's criterion).
         #[test]
-        fn every_design_is_stable(share in 1e-3f64..0.499, q in 0.05f64..50.0) {
+        fn every_design_is_stable(exponent in -5.1f64..-0.31, q in 0.05f64..50.0) {
+            let share = libm::pow(10.0, exponent);
             for design in [Biquad::low_pass, Biquad::high_pass, Biquad::band_pass, Biquad::notch] {
                 let [a1, a2] = design(1.0, share, q).a;
                 prop_assert!(a2.abs() < 1.0 && a1.abs() < 1.0 + a2, "a1 {a1}, a2 {a2}");

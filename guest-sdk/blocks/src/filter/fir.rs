@@ -41,6 +41,14 @@ impl<const TAPS: usize> Fir<TAPS> {
     /// # Panics
     /// `0 < cutoff < rate/2` does not hold: in a constant, a compile error.
     pub const fn low_pass(rate_hz: f64, cutoff_hz: f64) -> Self {
+        Fir::new(Fir::low_pass_taps(rate_hz, cutoff_hz))
+    }
+
+    /// The taps of [`Fir::low_pass`].
+    ///
+    /// # Panics
+    /// As there.
+    pub const fn low_pass_taps(rate_hz: f64, cutoff_hz: f64) -> [f32; TAPS] {
         assert!(0.0 < cutoff_hz && cutoff_hz < rate_hz / 2.0, "0 < cutoff < rate/2");
         let share = 2.0 * cutoff_hz / rate_hz;
         let weights: [f32; TAPS] = hamming(Symmetry::Symmetric);
@@ -59,7 +67,7 @@ impl<const TAPS: usize> Fir<TAPS> {
             taps[n] = (exact[n] / sum) as f32;
             n += 1;
         }
-        Fir::new(taps)
+        taps
     }
 
     /// Takes the next sample and gives the filtered one.

@@ -68,6 +68,16 @@ pub(super) fn greatest(a: Four, b: Four) -> Four {
 }
 
 #[inline(always)]
+pub(super) fn least_or_nan(a: Four, b: Four) -> Four {
+    each(a, b, |a, b| if b < a || b.is_nan() { b } else { a })
+}
+
+#[inline(always)]
+pub(super) fn greatest_or_nan(a: Four, b: Four) -> Four {
+    each(a, b, |a, b| if a < b || b.is_nan() { b } else { a })
+}
+
+#[inline(always)]
 pub(super) fn unzip(a: Four, b: Four) -> (Four, Four) {
     ([a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]])
 }

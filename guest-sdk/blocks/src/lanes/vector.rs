@@ -2,8 +2,9 @@
 //! feature.
 
 use core::arch::wasm32::{
-    f32x4, f32x4_abs, f32x4_add, f32x4_div, f32x4_extract_lane, f32x4_lt, f32x4_mul, f32x4_pmax, f32x4_pmin,
-    f32x4_splat, f32x4_sqrt, f32x4_sub, i32x4_shuffle, v128, v128_andnot, v128_any_true,
+    f32x4, f32x4_abs, f32x4_add, f32x4_div, f32x4_extract_lane, f32x4_lt, f32x4_mul, f32x4_ne, f32x4_pmax,
+    f32x4_pmin, f32x4_splat, f32x4_sqrt, f32x4_sub, i32x4_shuffle, v128, v128_andnot, v128_any_true,
+    v128_bitselect, v128_or,
 };
 
 pub(super) type Four = v128;
@@ -71,6 +72,16 @@ pub(super) fn least(a: Four, b: Four) -> Four {
 #[inline(always)]
 pub(super) fn greatest(a: Four, b: Four) -> Four {
     f32x4_pmax(a, b)
+}
+
+#[inline(always)]
+pub(super) fn least_or_nan(a: Four, b: Four) -> Four {
+    v128_bitselect(b, a, v128_or(f32x4_lt(b, a), f32x4_ne(b, b)))
+}
+
+#[inline(always)]
+pub(super) fn greatest_or_nan(a: Four, b: Four) -> Four {
+    v128_bitselect(b, a, v128_or(f32x4_lt(a, b), f32x4_ne(b, b)))
 }
 
 #[inline(always)]

@@ -70,8 +70,8 @@ pub(super) fn router(data: DataPlane, status: watch::Receiver<String>, bounds: &
 /// Lets a request pass whose path is text, and whose deciding headers are there once: what is left of the others
 /// would depend on who reads them.
 async fn only_clear(request: Request, next: Next) -> Response {
-    const DECIDING: [(HeaderName, &str); 4] = [
-        (CONTENT_LENGTH, "Content-Length"),
+    // Of Content-Length the server itself takes only one value.
+    const DECIDING: [(HeaderName, &str); 3] = [
         (CONTENT_TYPE, "Content-Type"),
         (AUTHORIZATION, "Authorization"),
         (JSON_LENGTH, "Inference-Header-Content-Length"),

@@ -2,7 +2,7 @@
 
 use dunlin_core::code::Coded;
 use dunlin_core::golden::{Golden, GoldenVector};
-use dunlin_sandbox::{CompiledModel, Instance};
+use dunlin_sandbox::{CallError, CompiledModel, Instance};
 
 use super::message::DataError;
 
@@ -36,7 +36,12 @@ fn run(
             place.copy_from_slice(input);
         }
     }
-    instance.infer(1).map_err(|error| in_vector(number, &error))?;
+    let status = match instance.infer(1) {
+        Ok(()) => 0,
+        Err(CallError::Model { status }) => status,
+        Err(error) => return Err(in_vector(number, &error)),
+    };
+    Golden::compare_status(vector, status).map_err(|error| in_vector(number, &error))?;
     for (index, expected) in vector.outputs.iter().enumerate() {
         let actual = instance.output(index, 1).map_err(|error| in_vector(number, &error))?;
         let compared = golden.compare(instance.card(), index, expected, actual);

@@ -236,8 +236,8 @@ pub enum InputError {
         name: String,
         /// The element, from 0.
         element: usize,
-        /// The value.
-        value: f64,
+        /// The value, in decimal.
+        value: String,
         /// The least.
         low: f64,
         /// The greatest.

@@ -155,8 +155,10 @@ fn change(before: DriftState, after: DriftState) -> Option<&'static str> {
 }
 
 fn detail(verdict: &DriftVerdict) -> String {
+    let cause = verdict.cause.map(|cause| format!("psi {:.2} of {cause}; ", cause.psi)).unwrap_or_default();
     format!(
-        "psi {:.2} at the furthest of {} input features over the warning, {:.2} of the outputs, in {} samples",
+        "{cause}psi {:.2} at the furthest input feature, {} of them over the warning, {:.2} of the outputs, in {} \
+         samples",
         verdict.psi_input_max, verdict.features_over, verdict.psi_output, verdict.samples
     )
 }

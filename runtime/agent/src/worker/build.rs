@@ -204,6 +204,12 @@ pub struct CompileBounds {
     pub time: Duration,
 }
 
+impl CompileBounds {
+    /// What devices have that do not say: 1 GiB and two minutes.
+    pub const DEFAULT: CompileBounds =
+        CompileBounds { memory_bytes: 1 << 30, time: Duration::from_secs(120) };
+}
+
 /// What the child is told, with descriptors for the artifact, for the code, and for golden vectors.
 #[derive(Serialize, Deserialize)]
 struct Order {

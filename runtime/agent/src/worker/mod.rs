@@ -26,6 +26,7 @@ mod code;
 mod flight;
 mod handle;
 mod isolation;
+mod local;
 mod message;
 mod process;
 mod restarts;
@@ -38,6 +39,7 @@ pub use children::Program;
 pub use flight::Flight;
 pub use handle::{Died, Loadable, Settings, Worker};
 pub use isolation::{Bounds, Layer, lock};
+pub use local::{CompiledHere, compile_here};
 pub use supervisor::GRACE;
 
 pub(crate) use build::main as compile_child;

@@ -6,9 +6,9 @@ use clap::Args;
 use dunlin_fleet::evaluate::{
     self, Classes, Comparison, Evaluation, MAX_CONFUSION_CLASSES, Quality, Question,
 };
-use dunlin_fleet::run::Runner;
 use dunlin_fleet::tensor::Tensor;
 
+use crate::compiled::runner;
 use crate::failure::{Outcome, on_file};
 use crate::show;
 
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn judge(path: &Path, question: &Question<'_>) -> Outcome<Evaluation> {
-    let mut runner = Runner::load(on_file("read", path, std::fs::read(path))?)?;
+    let mut runner = runner(on_file("read", path, std::fs::read(path))?, None)?;
     let samples = question.data.shape.first().copied().unwrap_or(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(evaluate::evaluate(&mut runner, question, show::samples(&name, samples))?)

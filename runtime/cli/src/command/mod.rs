@@ -35,7 +35,7 @@ use clap::Subcommand;
 use dunlin_core::code;
 use dunlin_core::id::ModelName;
 
-use self::access::{BrokerArguments, FleetArgument};
+use self::access::FleetArgument;
 use crate::failure::{Failure, Outcome};
 
 /// What `dunlin` can do.

@@ -71,7 +71,8 @@ struct Release {
     /// Rows of training inputs to measure drift against; only counts are attached
     #[arg(long, value_name = "ROWS.npy|.csv")]
     baseline: Option<PathBuf>,
-    /// Golden vectors that the device must reproduce: arrays input/<name>, output/<name>
+    /// Golden vectors that the device must reproduce: arrays input/<name>, output/<name>; status, where the model must
+    /// refuse a sample
     #[arg(long, value_name = "FILE.npz")]
     golden: Option<PathBuf>,
     /// The time that a call may take, in microseconds

@@ -7,20 +7,22 @@ use std::time::Instant;
 
 use clap::Args;
 use dunlin_fleet::golden;
-use dunlin_fleet::run::Runner;
+use dunlin_fleet::run::{Replay, RunError, Runner};
 use dunlin_fleet::tensor::{self, Tensor};
 use dunlin_sandbox::{OutputError, inspect};
 
 use super::device::DeviceArguments;
+use crate::compiled::runner;
 use crate::failure::{Failure, Outcome, on_file};
-use crate::show;
+use crate::{show, trap};
 
 /// Run a module on tensors from files, in the sandbox
 ///
 /// A batched input may have any number of samples. Where no input has a batch axis, all may have one axis more
 /// in front: of time. A model of state `stream` is reset, then sees the samples in their order. Every call must
-/// write all of its outputs, and numbers that a device would refuse are told; with --limits or --deadline-us
-/// they, and whatever else that device would refuse, are errors.
+/// write all of its outputs and none of its inputs. A sample that the model refuses with a status does not end the
+/// run: its rows are NaN (0 for integers), and status.npy has the status of each sample. Numbers that a device would
+/// refuse are a warning; with --limits or --deadline-us they, and whatever else that device would refuse, are errors.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin run digits.wasm --input pixels=images.npy --output-dir out\n  \
                         dunlin run digits.wasm --input pixels=images.npy --output-dir out --json | jq .outputs\n  \
@@ -39,7 +41,8 @@ pub(crate) struct Arguments {
     /// The folder for the outputs: one <output>.npy each, '/' in a name becomes '_'
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// Write golden vectors: each sample is a vector, and each of a stream begins with a reset, as on devices
+    /// Write golden vectors: each sample is a vector, and each of a stream begins with a reset, as on devices; of a
+    /// refused sample, the status
     #[arg(long, value_name = "FILE.npz")]
     golden: Option<PathBuf>,
     /// With --golden: how far a device may be off, relative to the output's greatest number
@@ -100,12 +103,13 @@ impl FromStr for Tolerance {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let module = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     let inputs = inputs(arguments)?;
+    let explained = |error: RunError| trap::explained(&error, &module);
     let mut runner = match arguments.device.is_given() {
         true => {
             let terms = arguments.device.admission(&inspect(&module)?)?;
-            Runner::on_terms(module, &terms)?
+            runner(module.clone(), Some(&terms))?
         }
-        false => Runner::load(module)?,
+        false => runner(module.clone(), None)?,
     };
     let start = Instant::now();
     let outputs = runner.run_and_watch(&inputs);
@@ -117,15 +121,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     for metric in metrics.values {
         eprintln!("metric {}: {}", show::plain(&metric.name), metric.value);
     }
-    let outputs = outputs?;
-    let refused = runner.keep_contract(&outputs).err();
-    let written = write(outputs, arguments.output_dir.as_deref())?;
+    let replay = outputs.map_err(explained)?;
+    let refused = runner.keep_contract(&replay).err();
+    let (summary, all) = (refusals(&replay), replay.statuses.len());
+    let statuses = (replay.refused() > 0).then(|| replay.status_tensor());
+    let written = write(replay.outputs, statuses, arguments.output_dir.as_deref())?;
     if let Some(path) = &arguments.golden {
         golden(&mut runner, &inputs, arguments, path)?;
     }
     if arguments.json {
         show::json(&serde_json::json!({
-            "outputs": written, "latency_us": latency_us, "golden": arguments.golden,
+            "outputs": written, "latency_us": latency_us, "golden": arguments.golden, "statuses": summary,
             "refused": refused.as_ref().map(ToString::to_string),
         }))?;
     } else {
@@ -134,7 +140,29 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             println!("{} {dtype} {shape:?}{place}", show::plain(&name));
         }
     }
+    for Refusals { status, samples, first } in &summary {
+        eprintln!(
+            "warning: the model refused {samples} of {all} samples with status {status}, first sample {first}"
+        );
+    }
     judged(refused, arguments.device.is_given())
+}
+
+/// Samples that the model refused with one status.
+#[derive(Debug, PartialEq, serde::Serialize)]
+struct Refusals {
+    status: u8,
+    samples: usize,
+    /// The first of them, from 0.
+    first: usize,
+}
+
+fn refusals(replay: &Replay) -> Vec<Refusals> {
+    let mut found = BTreeMap::new();
+    for (sample, status) in replay.statuses.iter().enumerate().filter(|(_, status)| **status != 0) {
+        found.entry(*status).or_insert(Refusals { status: *status, samples: 0, first: sample }).samples += 1;
+    }
+    found.into_values().collect()
 }
 
 /// Numbers that break the contract are an error under the terms of a device, else a warning.
@@ -157,8 +185,10 @@ fn inputs(arguments: &Arguments) -> Outcome<BTreeMap<String, Tensor>> {
         }
     }
     let Some(path) = &arguments.inputs else { return Ok(inputs) };
-    for (key, tensor) in tensor::read_npz(path)? {
-        if key.starts_with("output/") || key.starts_with("tolerance/") {
+    let arrays = tensor::read_npz(path)?;
+    let is_golden = arrays.keys().any(|key| key.starts_with("input/"));
+    for (key, tensor) in arrays {
+        if key.starts_with("output/") || key.starts_with("tolerance/") || is_golden && key == "status" {
             continue;
         }
         let name = key.strip_prefix("input/").unwrap_or(&key).to_string();
@@ -169,13 +199,21 @@ fn inputs(arguments: &Arguments) -> Outcome<BTreeMap<String, Tensor>> {
     Ok(inputs)
 }
 
-fn write(outputs: Vec<(String, Tensor)>, folder: Option<&Path>) -> Outcome<Vec<Written>> {
-    let mut files = BTreeSet::new();
+fn write(
+    outputs: Vec<(String, Tensor)>,
+    statuses: Option<Tensor>,
+    folder: Option<&Path>,
+) -> Outcome<Vec<Written>> {
+    let mut files: BTreeSet<String> = statuses.iter().map(|_| STATUS_FILE.to_string()).collect();
     if let Some((name, _)) = outputs.iter().find(|(name, _)| !files.insert(file_name(name))) {
         return Err(Failure::usage(format!("two outputs of the module would be {}", file_name(name))));
     }
     if let Some(folder) = folder {
         on_file("create", folder, std::fs::create_dir_all(folder))?;
+        match statuses {
+            Some(statuses) => statuses.write_npy(&folder.join(STATUS_FILE))?,
+            None => forget_statuses(&folder.join(STATUS_FILE))?,
+        }
     }
     let mut written = Vec::with_capacity(outputs.len());
     for (name, tensor) in outputs {
@@ -186,6 +224,17 @@ fn write(outputs: Vec<(String, Tensor)>, folder: Option<&Path>) -> Outcome<Vec<W
         written.push(Written { name, dtype: tensor.dtype.to_string(), shape: tensor.shape, file });
     }
     Ok(written)
+}
+
+/// The file of statuses, where a sample was refused.
+const STATUS_FILE: &str = "status.npy";
+
+/// Removes the statuses of an earlier run, unless an output has that name.
+fn forget_statuses(path: &Path) -> Outcome {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => on_file("remove", path, Err(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn golden(
@@ -225,6 +274,14 @@ mod tests {
         {
             assert_eq!(file_name(name), file, "{name}");
         }
+    }
+
+    #[test]
+    fn refusals_are_counted_by_status() {
+        let replay = Replay { outputs: Vec::new(), statuses: vec![0, 7, 0, 1, 7] };
+        let [one, seven] = &refusals(&replay)[..] else { panic!("two statuses") };
+        assert_eq!((one.status, one.samples, one.first), (1, 1, 3));
+        assert_eq!((seven.status, seven.samples, seven.first), (7, 2, 1));
     }
 
     #[test]

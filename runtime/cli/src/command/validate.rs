@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use dunlin_core::VerifiedArtifact;
-use dunlin_fleet::run::{RunError, Runner};
-use dunlin_sandbox::{
-    CallError, CompiledModel, Engine, EngineConfig, MAX_STACK_BYTES, Summary, Work, admit, inspect,
-};
+use dunlin_fleet::run::{Probed, RunError, Runner};
+use dunlin_sandbox::{CallError, CompiledModel, MAX_STACK_BYTES, Summary, Work, admit, inspect};
 
 use super::device::DeviceArguments;
+use crate::compiled::{Compiled, compiled};
 use crate::failure::{Outcome, on_file};
-use crate::show;
+use crate::{show, trap};
 
 /// Say whether a device would take a module, and how it would run there
 ///
 /// Admits and compiles it as a device does, makes an instance, and calls it with zeros, one sample and then
-/// `max_batch`. What is wrong is an error that names the function, also an output that is not written; exit code
-/// 3 if the module is refused. Nothing is signed.
+/// `max_batch`, then with random numbers within the ranges of the card. What is wrong is an error that names the
+/// function, also an output that is not written, an input that is, state in a model that says it has none, and a
+/// reset that does not forget; exit code 3 if the module is refused. Nothing is signed.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin validate digits.wasm\n  \
                         dunlin validate digits.wasm --deadline-us 500 --limits press-3/agent.toml --json")]
@@ -35,14 +35,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let bytes = on_file("read", &arguments.module, std::fs::read(&arguments.module))?;
     let admission = arguments.device.admission(&inspect(&bytes)?)?;
-    let admitted = admit(VerifiedArtifact::trust_local(bytes), &admission)?;
+    let admitted = admit(VerifiedArtifact::trust_local(bytes.clone()), &admission)?;
     let summary = admitted.summary().clone();
-    let engine = Engine::new(EngineConfig::default())?;
-    let started = Instant::now();
-    let model = engine.compile(admitted)?;
-    let compiled = started.elapsed();
-    let mut runner = Runner::ready(engine, model)?;
-    let tried = try_zeros(&mut runner)?;
+    if let Some(constructors) = &summary.constructors_each_call {
+        return Err(RunError::Constructors { constructors: constructors.clone() }.into());
+    }
+    let Compiled { engine, model, took: compiled } = compiled(bytes.clone(), &admission)?;
+    let mut runner = Runner::ready(engine, model).map_err(|error| trap::explained(&error.into(), &bytes))?;
+    let tried = try_zeros(&mut runner, &bytes)?;
     if arguments.json {
         return show::json(&json(runner.model(), &summary, &tried, compiled));
     }
@@ -57,25 +57,37 @@ struct Tried {
     status: u8,
     /// What a device would refuse of the answers.
     refused: Option<String>,
+    /// Why a call with random numbers failed; the model's own statuses are no failure.
+    failed: Option<String>,
+    /// The least address of a tensor.
+    lowest_tensor: Option<u32>,
 }
 
 /// Calls with zeros. A status of the model's own says that it does not take zeros, and nothing against it.
-fn try_zeros(runner: &mut Runner) -> Outcome<Tried> {
-    let mut instance = runner.model().instantiate()?;
+fn try_zeros(runner: &mut Runner, module: &[u8]) -> Outcome<Tried> {
+    let explained = |error: RunError| trap::explained(&error, module);
+    let mut instance = runner.model().instantiate().map_err(|error| explained(error.into()))?;
     let started = Instant::now();
     let mut status = 0;
     if let Err(error) = instance.infer(1) {
-        status = own_status(error)?;
+        status = own_status(error).map_err(|error| explained(error.into()))?;
     }
     let (took, mut refused) = (started.elapsed(), None);
     if status == 0 {
         match runner.run_zeros() {
-            Ok(outputs) => refused = runner.keep_contract(&outputs).err().map(|error| error.to_string()),
-            Err(RunError::Call(error)) => status = own_status(error)?,
-            Err(error) => return Err(error.into()),
+            Ok(replay) => {
+                status = replay.statuses.iter().copied().find(|status| *status != 0).unwrap_or_default();
+                refused = runner.keep_contract(&replay).err().map(|error| error.to_string());
+            }
+            Err(error) => return Err(explained(error)),
         }
     }
-    Ok(Tried { took, memory_bytes: instance.memory_bytes(), status, refused })
+    let failed = match runner.probe()? {
+        Probed::Held => None,
+        Probed::Failed(error) => Some(explained(error.into()).message),
+    };
+    let (memory_bytes, lowest_tensor) = (instance.memory_bytes(), instance.lowest_tensor());
+    Ok(Tried { took, memory_bytes, status, refused, failed, lowest_tensor })
 }
 
 fn own_status(error: CallError) -> Result<u8, CallError> {
@@ -86,14 +98,15 @@ fn own_status(error: CallError) -> Result<u8, CallError> {
 }
 
 /// What is odd about the stack in memory: the card and the linker disagree, or it lies where it does harm.
-fn stack_warning(summary: &Summary) -> Option<String> {
-    let (said, stack) = (summary.card.stack_bytes, summary.shadow_stack?);
-    if said == 0 {
+fn stack_warning(summary: &Summary, lowest_tensor: Option<u32>) -> Option<String> {
+    let (said, stack) = (summary.card.stack_bytes, summary.shadow_stack.as_ref()?);
+    if said == 0 && !stack.is_named {
         return None;
     }
-    if !stack.lies_first {
+    if !stack.lies_first || lowest_tensor.is_some_and(|address| address < stack.top) {
         return Some(
-            "data lies below it, so that an overflow overwrites tensors before it traps: link with --stack-first"
+            "data or tensors lie below it, so that an overflow overwrites them without a trap, and answers are wrong: \
+             link with --stack-first"
                 .to_string(),
         );
     }
@@ -136,8 +149,9 @@ fn json(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Durat
         "first_call_us": tried.took.as_micros(),
         "status": tried.status,
         "refused_of_zeros": tried.refused,
+        "failed_of_random": tried.failed,
         "recursion": summary.recursion,
-        "stack": stack_warning(summary),
+        "stack": stack_warning(summary, tried.lowest_tensor),
     })
 }
 
@@ -151,7 +165,11 @@ fn print(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Dura
             show::count(*operators),
             micros(work.least_deadline().unwrap_or(Duration::MAX))
         ),
-        Work::Unbounded { reason } => format!("with checks: {}", show::plain(reason)),
+        Work::Unbounded { reason } => format!(
+            "with checks: {}. Answers are the same, and the deadline ends a call that takes too long; loops with a \
+             constant number of trips need no checks and run 6 to 44 % faster",
+            show::plain(reason)
+        ),
     };
     let called = match tried.status {
         0 => micros(tried.took),
@@ -170,11 +188,17 @@ fn print(model: &CompiledModel, summary: &Summary, tried: &Tried, compiled: Dura
     if let Some(warning) = recursion_warning(summary) {
         table.add_row(["its calls".to_string(), warning]);
     }
-    if let Some(warning) = stack_warning(summary) {
+    if let Some(warning) = stack_warning(summary, tried.lowest_tensor) {
         table.add_row(["its stack in memory".to_string(), warning]);
     }
     if let Some(refused) = &tried.refused {
         table.add_row(["its answer to zeros".to_string(), format!("refused: {}", show::plain(refused))]);
+    }
+    if let Some(failed) = &tried.failed {
+        table.add_row([
+            "its answer to random numbers".to_string(),
+            format!("failed: {}", show::plain(failed)),
+        ]);
     }
     println!("{table}");
 }

@@ -46,6 +46,15 @@ super::codes! {
     OUTPUT_UNWRITTEN = "model-output-unwritten", Failed,
         "The model did not write an element of an output, so that whatever was in memory would be its answer.",
         "Write every element of every output for each of the `n` samples that `dunlin_infer` is called with.";
+    INPUT_WRITTEN = "model-input-written", Failed,
+        "The model changed an input during a call, which the host reads again afterwards.",
+        "Copy what is to be changed into memory of the model's own.";
+    REMEMBERS = "model-remembers", Failed,
+        "A model of state `none` gave another answer for the same inputs after other calls.",
+        "Reset what it keeps at the start of `dunlin_infer`, or say `\"state\": \"stream\"` in the card.";
+    RESET = "model-reset", Failed,
+        "After `dunlin_reset`, a stream gave another answer than a new instance.",
+        "Set all state back in `dunlin_reset` to what it is after `dunlin_init`.";
     OUTPUT_MALFORMED = "model-output-malformed", Failed,
         "The bytes of an output are not elements of its type.",
         "Correct the model: a bool is 0 or 1, and a tensor is a whole number of elements.";

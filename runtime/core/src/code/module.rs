@@ -16,6 +16,9 @@ super::codes! {
     START = "module-start-section", Refused,
         "The module has a start section, which would run code before anything is checked.",
         "Export the start-up code as `_initialize` or `dunlin_init` instead.";
+    CONSTRUCTORS = "module-constructors", Refused,
+        "Each export of the module runs the constructors of global objects again, before it does its work.",
+        "Use `DUNLIN_CARD` of `dunlin.h`, or export a function as `_initialize` that calls `__wasm_call_ctors`.";
     CARD_COUNT = "module-card-count", Refused,
         "The module does not have exactly one `dunlin.card` section.",
         "Build the model with `dunlin compile` or with the guest SDK, which write the card.";

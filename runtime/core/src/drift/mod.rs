@@ -22,7 +22,8 @@ pub use baseline::{
 };
 pub use counts::{Counts, CountsError, TensorCounts};
 pub use monitor::{
-    DriftState, DriftVerdict, FeatureDrift, MAX_REPORTED_FEATURES, Monitor, MonitorConfig, judge,
+    CauseOf, DriftCause, DriftState, DriftVerdict, FeatureDrift, MAX_REPORTED_FEATURES, Monitor,
+    MonitorConfig, judge,
 };
 pub use psi::{PSI_DRIFT, PSI_WARNING, SMOOTHING, chance_limit, expected_by_chance, psi};
 pub use values::values;

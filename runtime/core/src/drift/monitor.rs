@@ -11,6 +11,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::psi::{PSI_DRIFT, PSI_WARNING, chance_limit, expected_by_chance, psi};
@@ -80,6 +81,51 @@ pub struct FeatureDrift {
     pub psi: f64,
 }
 
+/// What made a verdict a warning or a drift: the index that is furthest over the threshold of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftCause {
+    /// What the index is of.
+    pub of: CauseOf,
+    /// Which input or output, in the contract's order; none for a mean over all inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<u32>,
+    /// Which element of a sample, in row-major order; none for a mean and for classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u32>,
+    /// The index.
+    pub psi: f64,
+}
+
+/// What an index is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseOf {
+    /// One element of an input.
+    InputFeature,
+    /// The mean of all elements of all inputs.
+    InputMean,
+    /// One element of an output.
+    OutputFeature,
+    /// The mean of the elements of an output that has classes.
+    OutputMean,
+    /// How often each class of an output is the greatest.
+    OutputClasses,
+}
+
+impl fmt::Display for DriftCause {
+    /// `input 0, element 36`, `the classes of output 0`, `the mean of the inputs`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tensor, element) = (self.tensor.unwrap_or_default(), self.element.unwrap_or_default());
+        match self.of {
+            CauseOf::InputFeature => write!(f, "input {tensor}, element {element}"),
+            CauseOf::InputMean => write!(f, "the mean of the inputs"),
+            CauseOf::OutputFeature => write!(f, "output {tensor}, element {element}"),
+            CauseOf::OutputMean => write!(f, "the mean of output {tensor}"),
+            CauseOf::OutputClasses => write!(f, "the classes of output {tensor}"),
+        }
+    }
+}
+
 /// What the window says. Every index is that of [`psi`] less what chance gives on average, at least 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DriftVerdict {
@@ -94,6 +140,9 @@ pub struct DriftVerdict {
     /// The greatest index of an output: of its classes, or of its elements in the mean; of an output
     /// without classes, of any of its elements.
     pub psi_output: f64,
+    /// What the state comes from; none while it is `warming` or `stable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<DriftCause>,
     /// How many input features have reached the warning.
     pub features_over: u32,
     /// The furthest of them, furthest first, at most [`MAX_REPORTED_FEATURES`].
@@ -235,6 +284,8 @@ pub fn judge(baseline: &Baseline, seen: &Counts, config: &MonitorConfig, from: D
                 let element = number(feature).saturating_mul(known.stride);
                 verdict.features.push(FeatureDrift { tensor: number(tensor), element, psi: index.corrected });
             }
+            let element = number(feature).saturating_mul(known.stride);
+            evidence.push(Evidence::of(CauseOf::InputFeature, Some(number(tensor)), Some(element), index));
             inputs.push(index);
         }
     }
@@ -244,17 +295,13 @@ pub fn judge(baseline: &Baseline, seen: &Counts, config: &MonitorConfig, from: D
     verdict.features_over = number(verdict.features.len());
     verdict.features.sort_by(|a, b| b.psi.total_cmp(&a.psi));
     verdict.features.truncate(MAX_REPORTED_FEATURES);
-    let outputs: Vec<Index> = baseline
-        .outputs
-        .iter()
-        .zip(&seen.outputs)
-        .flat_map(|(known, seen)| output(known, seen, config))
+    evidence.push(Evidence::of(CauseOf::InputMean, None, None, mean_input));
+    let outputs: Vec<Evidence> = (baseline.outputs.iter().zip(&seen.outputs).enumerate())
+        .flat_map(|(tensor, (known, seen))| output(number(tensor), known, seen, config))
         .collect();
-    verdict.psi_output = greatest(&outputs);
-    evidence.extend(inputs);
-    evidence.push(mean_input);
+    verdict.psi_output = outputs.iter().map(|it| it.index.corrected).fold(0.0, f64::max);
     evidence.extend(outputs);
-    verdict.state = state(&evidence, seen.samples, config, from);
+    (verdict.state, verdict.cause) = state(&evidence, seen.samples, config, from);
     verdict
 }
 
@@ -264,12 +311,20 @@ fn number(index: usize) -> u32 {
 }
 
 /// What counts about an output: its classes and its elements in the mean, or each element.
-fn output(known: &TensorBaseline, seen: &TensorCounts, config: &MonitorConfig) -> Vec<Index> {
+fn output(tensor: u32, known: &TensorBaseline, seen: &TensorCounts, config: &MonitorConfig) -> Vec<Evidence> {
     let elements: Vec<Index> = features(known, seen, config).collect();
-    match known.classes.is_empty() {
-        true => elements,
-        false => alloc::vec![Index::of(&known.classes, &seen.classes, config), mean(&elements)],
+    if !known.classes.is_empty() {
+        let classes = Index::of(&known.classes, &seen.classes, config);
+        return alloc::vec![
+            Evidence::of(CauseOf::OutputClasses, Some(tensor), None, classes),
+            Evidence::of(CauseOf::OutputMean, Some(tensor), None, mean(&elements)),
+        ];
     }
+    let of_element = |(feature, index): (usize, Index)| {
+        let element = number(feature).saturating_mul(known.stride);
+        Evidence::of(CauseOf::OutputFeature, Some(tensor), Some(element), index)
+    };
+    elements.into_iter().enumerate().map(of_element).collect()
 }
 
 fn features(
@@ -280,20 +335,37 @@ fn features(
     known.features.iter().zip(&seen.features).map(|(known, seen)| Index::of(&known.counts, seen, config))
 }
 
-fn state(evidence: &[Index], samples: u64, config: &MonitorConfig, from: DriftState) -> DriftState {
+/// The state, and the furthest of what it comes from.
+fn state(
+    evidence: &[Evidence],
+    samples: u64,
+    config: &MonitorConfig,
+    from: DriftState,
+) -> (DriftState, Option<DriftCause>) {
     if samples < config.min_samples {
-        return DriftState::Warming;
+        return (DriftState::Warming, None);
     }
-    let reached = |state: DriftState, threshold: f64| {
+    let furthest = |state: DriftState, threshold: f64| {
         let share = if from >= state { LEAVE } else { 1.0 };
-        evidence.iter().any(|index| index.reaches(threshold, share))
+        let reached = evidence.iter().filter(|it| it.index.reaches(threshold, share));
+        let furthest = reached.max_by(|a, b| a.index.corrected.total_cmp(&b.index.corrected));
+        furthest.map(|it| (state, Some(it.cause)))
     };
-    if reached(DriftState::Drift, config.drift) {
-        DriftState::Drift
-    } else if reached(DriftState::Warning, config.warning) {
-        DriftState::Warning
-    } else {
-        DriftState::Stable
+    furthest(DriftState::Drift, config.drift)
+        .or_else(|| furthest(DriftState::Warning, config.warning))
+        .unwrap_or((DriftState::Stable, None))
+}
+
+/// An index, and what it is of.
+#[derive(Clone, Copy, Debug)]
+struct Evidence {
+    index: Index,
+    cause: DriftCause,
+}
+
+impl Evidence {
+    fn of(of: CauseOf, tensor: Option<u32>, element: Option<u32>, index: Index) -> Evidence {
+        Evidence { index, cause: DriftCause { of, tensor, element, psi: index.corrected } }
     }
 }
 

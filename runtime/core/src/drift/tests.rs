@@ -132,6 +132,9 @@ fn drift_of_the_classes_alone_is_seen() {
     }
     let verdict = monitor.verdict();
     assert_eq!((verdict.state, verdict.features_over), (DriftState::Drift, 0));
+    let cause = verdict.cause.unwrap();
+    assert_eq!((cause.of, cause.tensor, cause.element), (CauseOf::OutputClasses, Some(0), None));
+    assert!(cause.psi > PSI_DRIFT && cause.to_string() == "the classes of output 0");
     assert!(verdict.psi_output > PSI_DRIFT);
 }
 

@@ -30,20 +30,29 @@ fn f32s(values: &[f32]) -> Vec<u8> {
 }
 
 fn golden(card: &Card, vectors: usize, classes: usize, fill: u8) -> Golden {
-    let vector =
-        GoldenVector { inputs: vec![vec![fill; 6]], outputs: vec![vec![fill; 4 * classes], vec![fill; 8]] };
+    let vector = GoldenVector {
+        inputs: vec![vec![fill; 6]],
+        outputs: vec![vec![fill; 4 * classes], vec![fill; 8]],
+        status: 0,
+    };
     Golden::new(card, vec![vector; vectors])
 }
 
 proptest! {
     #[test]
     fn vectors_survive_their_bytes_and_nothing_shorter_or_longer_does(
-        classes in 2u32..5, vectors in 1usize..5, fill in any::<u8>(), dynamic in any::<bool>(), cut in any::<usize>()
+        classes in 2u32..5, vectors in 1usize..5, fill in any::<u8>(), dynamic in any::<bool>(), cut in any::<usize>(),
+        refused in prop::option::of((0usize..5, 1u8..))
     ) {
         let card = card(classes, dynamic);
         let length = if dynamic { classes as usize - 1 } else { classes as usize };
-        let golden = golden(&card, vectors, length, fill);
+        let mut golden = golden(&card, vectors, length, fill);
+        if let Some((place, status)) = refused {
+            let vector = &mut golden.vectors[place % vectors];
+            (vector.status, vector.outputs) = (status, vec![]);
+        }
         let bytes = golden.encode(&card).unwrap();
+        prop_assert_eq!(bytes[8], if refused.is_some() { 2 } else { 1 });
         prop_assert_eq!(Golden::decode(&bytes, &card), Ok(golden));
         prop_assert!(Golden::decode(&bytes[..cut % bytes.len()], &card).is_err());
         let longer = [&bytes[..], &[0]].concat();
@@ -56,7 +65,8 @@ proptest! {
     ) {
         let card = card(2, dynamic);
         if start {
-            let good = golden(&card, 2, 2, 1).encode(&card).unwrap();
+            let mut good = golden(&card, 2, 2, 1).encode(&card).unwrap();
+            good[8] = if bytes.len() % 2 == 0 { 1 } else { 2 };
             bytes.splice(..bytes.len().min(36), good[..36].iter().copied());
         }
         if let Ok(golden) = Golden::decode(&bytes, &card) {
@@ -81,6 +91,26 @@ fn vectors_of_another_model_are_refused() {
     let mut huge = bytes.clone();
     huge[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(Golden::decode(&huge, &own), Err(GoldenError::Count(u32::MAX as usize)));
+}
+
+#[test]
+fn refuses_a_status_that_is_none() {
+    let own = card(2, false);
+    let plain = golden(&own, 1, 2, 0);
+    let mut both = plain.clone();
+    both.vectors[0].status = 3;
+    assert_eq!(both.encode(&own), Err(GoldenError::Tensors { expected: 0, actual: 2 }));
+    let mut bytes = plain.encode(&own).unwrap();
+    bytes[8] = 2;
+    // Behind the magic, two counts and two tolerances: the inputs of 6 bytes, then the status.
+    bytes.insert(8 + 4 + 4 + 16 + 4 + 6, 0);
+    assert_eq!(Golden::decode(&bytes, &own), Err(GoldenError::NoStatus));
+    bytes[8] = 3;
+    assert_eq!(Golden::decode(&bytes, &own), Err(GoldenError::Format));
+    let vector = &plain.vectors[0];
+    assert_eq!(Golden::compare_status(vector, 0), Ok(()));
+    let error = Golden::compare_status(vector, 7).unwrap_err();
+    assert_eq!(error.to_string(), "the model answered with status 7, the golden vector expects outputs");
 }
 
 #[test]

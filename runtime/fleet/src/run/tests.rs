@@ -108,7 +108,7 @@ fn tensors_without_a_batch_may_have_an_axis_of_time() {
     let mut runner = Runner::load(module(&card, infer, reset)).unwrap();
     let time = arrays(&[("x", Tensor::from_f32(&[3], &[10.0, 20.0, 30.0]))]);
     for _ in 0..2 {
-        let outputs = runner.run_and_watch(&time).unwrap();
+        let outputs = runner.run_and_watch(&time).unwrap().outputs;
         assert_eq!(outputs[0].1, Tensor::from_f32(&[3], &[11.0, 22.0, 33.0]), "each run begins anew");
     }
     let moment = arrays(&[("x", Tensor::from_f32(&[], &[10.0]))]);
@@ -153,5 +153,56 @@ fn a_number_that_is_the_pattern_itself_is_an_answer() {
     let copy = "(memory.copy (i32.const 2048) (i32.const 1024) (local.get $n)) (i32.const 0)";
     let x = Tensor { dtype: dunlin_abi::DType::U8, shape: vec![4], bytes: vec![0xa5, 0x5a, 1, 0xa5] };
     let outputs = Runner::load(module(&card, copy, "")).unwrap().run_and_watch(&arrays(&[("x", x.clone())]));
-    assert_eq!(outputs.unwrap()[0].1, x);
+    assert_eq!(outputs.unwrap().outputs[0].1, x);
+}
+
+/// Refuses a sample whose first number is 5; in a batch, the whole call.
+fn picky() -> Vec<u8> {
+    let check = "(local $k i32)
+        (loop $all
+            (if (f32.eq (f32.load offset=1024 (local.get $k)) (f32.const 5)) (then (return (i32.const 9))))
+            (local.set $k (i32.add (local.get $k) (i32.const 8)))
+            (br_if $all (i32.lt_u (local.get $k) (i32.mul (local.get $n) (i32.const 8)))))";
+    let (locals, body) = ADD_ONE.trim_start().split_once('\n').unwrap();
+    module(CARD, &format!("{locals} {check} {body}"), "")
+}
+
+#[test]
+fn of_a_refused_batch_each_sample_is_asked() {
+    let x = Tensor::from_f32(&[4, 2], &[1., 1., 5., 1., 2., 2., 5., 3.]);
+    let mut runner = Runner::load(picky()).unwrap();
+    let replay = runner.run_and_watch(&arrays(&[("x", x.clone())])).unwrap();
+    assert_eq!((&replay.statuses[..], replay.refused()), (&[0, 9, 0, 9][..], 2));
+    let y = replay.outputs[0].1.to_f64();
+    assert_eq!((&y[..2], &y[4..6]), (&[2., 2.][..], &[3., 3.][..]));
+    assert!(y[2].is_nan() && y[3].is_nan() && y[6].is_nan() && y[7].is_nan(), "{y:?}");
+    assert!(runner.keep_contract(&replay).is_ok(), "a refused sample has no answer");
+    assert_eq!(runner.run(&arrays(&[("x", x)])).unwrap_err().code().id, "model-status");
+    let all = arrays(&[("x", Tensor::from_f32(&[2, 2], &[5.; 4]))]);
+    let replay = runner.run_and_watch(&all).unwrap();
+    assert_eq!((replay.refused(), &replay.outputs[0].1.shape[..]), (2, &[2, 2][..]));
+}
+
+#[test]
+fn golden_vectors_expect_a_status() {
+    let mut runner = Runner::load(picky()).unwrap();
+    let inputs = arrays(&[("x", Tensor::from_f32(&[2, 2], &[1., 1., 5., 1.]))]);
+    let mut golden = crate::golden::record(&mut runner, &inputs, &BTreeMap::new()).unwrap();
+    assert_eq!(golden["status"].bytes, [0, 9]);
+    let (bytes, count) = crate::golden::pack(&mut runner, &golden).unwrap();
+    assert_eq!((bytes[8], count), (2, 2), "version 2 of the file");
+    assert_eq!(crate::golden::check(&mut runner, &golden).unwrap()[0].failure, None);
+    for (statuses, error) in [
+        ([0, 8], "golden vector 1: the model answered with status 9, the golden vector expects status 8"),
+        ([9, 9], "golden vector 0: the model answered with status 0, the golden vector expects status 9"),
+        ([0, 0], "golden vector 1: the model answered with status 9, the golden vector expects outputs"),
+    ] {
+        golden.get_mut("status").unwrap().bytes = statuses.to_vec();
+        assert_eq!(crate::golden::pack(&mut runner, &golden).unwrap_err().to_string(), error);
+        assert!(crate::golden::check(&mut runner, &golden).unwrap()[0].failure.is_some());
+    }
+    golden
+        .insert("status".into(), Tensor { dtype: dunlin_abi::DType::U8, shape: vec![3], bytes: vec![0; 3] });
+    let text = crate::golden::pack(&mut runner, &golden).unwrap_err().to_string();
+    assert!(text.contains("has the array \"status\" of shape [3], not [2]"), "{text}");
 }

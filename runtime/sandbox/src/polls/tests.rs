@@ -22,7 +22,12 @@ fn after(wasm: &[u8], name: &str, parameters: (u32, u32, u32)) -> core::result::
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     let data = memory.data_mut(&mut store);
-    data.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at ^ (at >> 8) ^ (at >> 16)) as u8);
+    // No two parts are alike: a period of 251 bytes, and each KiB begins with its number.
+    let pattern: Vec<u8> = (0..=250).cycle().take(1024).collect();
+    for (number, part) in data.chunks_exact_mut(1024).enumerate() {
+        part.copy_from_slice(&pattern);
+        part[..4].copy_from_slice(&(number as u32).to_le_bytes());
+    }
     let function = instance.get_typed_func::<(u32, u32, u32), ()>(&mut store, name).unwrap();
     let trap = |error: wasmtime::Error| format!("{:?}", error.downcast_ref::<wasmtime::Trap>());
     function.call(&mut store, parameters).map_err(trap)?;
@@ -43,10 +48,10 @@ fn number() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn bulk_operations_in_steps_do_the_same(
+    fn bulk_steps_do_the_same(
         name in prop_oneof![Just("fill"), Just("copy"), Just("init")],
         parameters in (number(), number(), number()),
     ) {

@@ -85,7 +85,15 @@ pub(super) fn price(operator: &Operator<'_>) -> Result<u64, Obstacle> {
         | O::F64x2Floor
         | O::F64x2Trunc
         | O::F64x2Nearest => OUTSIDE,
-        O::I8x16Popcnt
+        O::F32Min
+        | O::F32Max
+        | O::F64Min
+        | O::F64Max
+        | O::F32x4Min
+        | O::F32x4Max
+        | O::F64x2Min
+        | O::F64x2Max
+        | O::I8x16Popcnt
         | O::I8x16Shl
         | O::I8x16ShrS
         | O::I8x16ShrU

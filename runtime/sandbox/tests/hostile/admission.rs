@@ -113,3 +113,83 @@ proptest! {
         let _ = admit(VerifiedArtifact::trust_local(wasm), &terms());
     }
 }
+
+/// Small modules that take the compiler long, or much memory: each lets many values meet, live or be passed.
+fn bombs() -> Vec<(&'static str, String, &'static str)> {
+    let types = |kind: &str, values: usize| format!("{kind} ").repeat(values);
+    let signature = |kind: &str, values: usize| {
+        let list = types(kind, values);
+        format!("(param {list}) (result {list})")
+    };
+    let passed = |values: usize| (0..values).map(|local| format!("local.get {local} ")).collect::<String>();
+    let wide =
+        |kind: &str, body: &str| format!("(func $wide {} {} {body})", signature(kind, 1000), passed(1000));
+    let operands: String = (0..900).map(|value| format!("local.get $n i32.const {value} i32.add ")).collect();
+    let carried = |body: &str| {
+        format!("(func (param $n i32) (result i32) {operands} {body} {})", "i32.add ".repeat(899))
+    };
+    let passes = "values that blocks and calls of one function take and give";
+    let all = "values that blocks and calls of all functions take and give";
+    let meets = "blocks times locals and operands of one function";
+    let mut bombs = Vec::new();
+    for kind in ["i32", "i64", "f32", "f64"] {
+        let (list, gets) = (signature(kind, 1000), passed(1000));
+        let around = |body: &str| format!("(func {list} {gets} {body})");
+        bombs.extend([
+            ("calls", format!("{} {}", wide(kind, ""), around(&"call $wide ".repeat(100))), passes),
+            (
+                "calls through a table",
+                format!(
+                    "(type $t (func {list})) (table 1 funcref) {}",
+                    around(&"i32.const 0 call_indirect (type $t) ".repeat(100))
+                ),
+                passes,
+            ),
+            ("loops", around(&format!("loop {list} i32.const 0 br_if 0 end ").repeat(150)), passes),
+            ("blocks", around(&format!("block {list} end ").repeat(150)), passes),
+            ("conditions", around(&format!("i32.const 0 if {list} else end ").repeat(150)), passes),
+            (
+                "nested blocks",
+                around(&format!("{} {}", format!("block {list} ").repeat(150), "end ".repeat(150))),
+                passes,
+            ),
+            ("branches", around(&"i32.const 0 br_if 0 ".repeat(2_000)), meets),
+            ("targets of a table", around(&format!("i32.const 0 br_table {}", "0 ".repeat(2_000))), meets),
+            ("functions", format!("(func {list} unreachable) ").repeat(200), all),
+        ]);
+    }
+    let conditions = "local.get $n if i32.const 1 local.set $n end ".repeat(10_001);
+    bombs.push((
+        "conditions in a row",
+        format!("(func (param $n i32) {conditions})"),
+        "blocks of one function",
+    ));
+    bombs.push(("loops over operands", carried(&"loop local.get $n br_if 0 end ".repeat(1_200)), meets));
+    bombs.push(("blocks over operands", carried(&"block local.get $n br_if 0 end ".repeat(1_200)), meets));
+    bombs
+}
+
+#[test]
+fn compile_bombs_are_refused() {
+    for (name, extra, message) in bombs() {
+        let bytes = Guest::with(&extra).wasm().len();
+        assert!(bytes < 120_000, "{name} has {bytes} bytes");
+        let error = Guest::with(&extra).admitted(&terms()).unwrap_err();
+        assert_eq!(error.code().id, "module-too-large", "{name}: {error}");
+        assert!(error.to_string().contains(message), "{name}: {error}");
+    }
+}
+
+/// What toolchains write of many values is admitted: calls of ten, blocks of one, thousands of both.
+#[test]
+fn ordinary_calls_and_blocks_are_admitted() {
+    let ten = "i32 ".repeat(10);
+    let call = format!("{} call $ten ", "local.get $n ".repeat(10));
+    let block = "block (result i32) local.get $n local.get $n br_if 0 end drop ";
+    let extra = format!(
+        "(func $ten (param {ten})) (func (param $n i32) {} {})",
+        call.repeat(10_000),
+        block.repeat(9_000)
+    );
+    Guest::with(&extra).admitted(&terms()).unwrap();
+}

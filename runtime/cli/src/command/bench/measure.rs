@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use dunlin_abi::{DType, TensorSpec};
 use dunlin_core::VerifiedArtifact;
 use dunlin_fleet::run::local_limits;
-use dunlin_sandbox::{Admission, Engine, EngineConfig, Instance};
+use dunlin_sandbox::{Admission, Engine, Instance};
 
 use crate::command::device::DeviceArguments;
+use crate::compiled::{Compiled, compiled};
 use crate::failure::{Failure, Outcome};
 
 /// How long calls are measured.
@@ -60,13 +61,11 @@ impl Loaded {
 
     /// Loads it on these terms.
     fn new(bytes: Vec<u8>, admission: &Admission) -> Outcome<Loaded> {
-        let engine = Engine::new(EngineConfig::default())?;
         let start = Instant::now();
-        let admitted = dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes), admission)?;
+        dunlin_sandbox::admit(VerifiedArtifact::trust_local(bytes.clone()), admission)?;
         let load_us = micros(start);
-        let start = Instant::now();
-        let model = engine.compile(admitted)?;
-        let compile_us = micros(start);
+        let Compiled { engine, model, took } = compiled(bytes, admission)?;
+        let compile_us = took.as_secs_f64() * 1e6;
         let start = Instant::now();
         let mut instance = model.instantiate()?;
         let instantiate_us = micros(start);

@@ -11,12 +11,13 @@ use dunlin_compiler::{Compiled, Options, ProfileError, Report};
 use dunlin_core::code;
 use dunlin_fleet::file::{self, Readers};
 use dunlin_fleet::golden::{self, Arrays, OutputCheck};
-use dunlin_fleet::run::{Runner, precompile};
+use dunlin_fleet::run::precompile;
 use dunlin_fleet::tensor;
 use dunlin_sandbox::Target;
 
 use self::argument::{ConstantArgument, InputShape, SimdArgument, WeightsArgument, constant};
 pub(crate) use self::explain::layers;
+use crate::compiled::runner;
 use crate::failure::{Failure, Outcome, on_file};
 use crate::onnx::{self, Onnx};
 use crate::show;
@@ -159,7 +160,7 @@ fn options(arguments: &Arguments) -> Outcome<Options> {
 
 /// The module in the device's own sandbox, against what it must give.
 fn check(wasm: &[u8], data: &Arrays) -> Outcome<Vec<OutputCheck>> {
-    let mut runner = Runner::load(wasm.to_vec())?;
+    let mut runner = runner(wasm.to_vec(), None)?;
     Ok(golden::check(&mut runner, data)?)
 }
 

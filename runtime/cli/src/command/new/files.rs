@@ -5,13 +5,16 @@ use super::{Language, Template};
 /// A path in the project, and what is there.
 type File = (String, Vec<u8>);
 
-macro_rules! sdk {
-    ($($name:literal),+ $(,)?) => {
-        /// The sources of `dunlin-guest`: a test holds the list to the folder.
-        const SDK: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../../../../guest-sdk/src/", $name)))),+];
+/// Sources of a crate below `guest-sdk`, by their path in its `src`: a test holds each list to the folder.
+macro_rules! sources {
+    ($name:ident, $folder:literal, $($path:literal),+ $(,)?) => {
+        const $name: &[(&str, &str)] =
+            &[$(($path, include_str!(concat!("../../../../../guest-sdk/", $folder, $path)))),+];
     };
 }
-sdk!(
+sources!(
+    SDK,
+    "src/",
     "card.rs",
     "failure.rs",
     "host.rs",
@@ -24,6 +27,36 @@ sdk!(
     "recording.rs",
     "rows.rs",
 );
+sources!(
+    BLOCKS,
+    "blocks/src/",
+    "cluster.rs",
+    "detect.rs",
+    "fft.rs",
+    "fft/bands.rs",
+    "fft/tests.rs",
+    "filter.rs",
+    "filter/biquad.rs",
+    "filter/fir.rs",
+    "fixed.rs",
+    "fixed/tests.rs",
+    "lanes.rs",
+    "lanes/portable.rs",
+    "lanes/vector.rs",
+    "lanes/wide.rs",
+    "lanes/wide/portable.rs",
+    "lanes/wide/vector.rs",
+    "layer.rs",
+    "lib.rs",
+    "mel.rs",
+    "scale.rs",
+    "series.rs",
+    "stats.rs",
+    "stats/p2.rs",
+    "stats/running.rs",
+    "tree.rs",
+    "window.rs",
+);
 
 macro_rules! template {
     ($path:literal) => {
@@ -33,9 +66,10 @@ macro_rules! template {
 
 const LICENSE: &str = include_str!("../../../../../LICENSE");
 const HEADER: &str = include_str!("../../../../../guest-sdk/c/dunlin.h");
+const HEADER_Q15: &str = include_str!("../../../../../guest-sdk/c/dunlin_q15.h");
 
-/// Every file of a project whose model has this name.
-pub(super) fn project(language: Language, template: Template, name: &str) -> Vec<File> {
+/// Every file of a project whose model has this name, with the signal blocks or without.
+pub(super) fn project(language: Language, template: Template, name: &str, blocks: bool) -> Vec<File> {
     let own =
         |text: &str| text.replace("my-model", name).replace("my_model", &name.replace('-', "_")).into_bytes();
     let file = |path: &str, text: &str| (path.to_string(), own(text));
@@ -75,8 +109,11 @@ pub(super) fn project(language: Language, template: Template, name: &str) -> Vec
         Template::Filter => include_bytes!("../../../../../guest-sdk/templates/golden/filter.npz"),
     };
     files.push(("golden.npz".to_string(), golden.to_vec()));
+    if blocks {
+        add_blocks(language, &mut files);
+    }
     files.extend(match language {
-        Language::Rust => vendored_crate(),
+        Language::Rust => vendored_crate("dunlin-guest", template!("dunlin-guest.toml"), SDK),
         Language::C => vec![
             ("vendor/dunlin.h".to_string(), HEADER.as_bytes().to_vec()),
             ("vendor/LICENSE".to_string(), LICENSE.as_bytes().to_vec()),
@@ -85,12 +122,28 @@ pub(super) fn project(language: Language, template: Template, name: &str) -> Vec
     files
 }
 
-/// `dunlin-guest` as a package of its own.
-fn vendored_crate() -> Vec<File> {
-    let manifest = template!("dunlin-guest.toml").replace("0.0.0", env!("CARGO_PKG_VERSION"));
-    let file = |path: String, text: &str| (format!("vendor/dunlin-guest/{path}"), text.as_bytes().to_vec());
+/// The signal blocks: for Rust a crate, on which the project depends; for C a header.
+fn add_blocks(language: Language, files: &mut Vec<File>) {
+    match language {
+        Language::Rust => {
+            for (_, content) in files.iter_mut().filter(|(path, _)| path == "Cargo.toml") {
+                let depends = "\n# Windows, spectra, filters, detectors and small layers.\n\
+                               dunlin-blocks = { path = \"vendor/dunlin-blocks\" }\n\n[profile.release]";
+                *content =
+                    String::from_utf8_lossy(content).replace("\n[profile.release]", depends).into_bytes();
+            }
+            files.extend(vendored_crate("dunlin-blocks", template!("dunlin-blocks.toml"), BLOCKS));
+        }
+        Language::C => files.push(("vendor/dunlin_q15.h".to_string(), HEADER_Q15.as_bytes().to_vec())),
+    }
+}
+
+/// A crate as a package of its own.
+fn vendored_crate(name: &str, manifest: &str, sources: &[(&str, &str)]) -> Vec<File> {
+    let manifest = manifest.replace("0.0.0", env!("CARGO_PKG_VERSION"));
+    let file = |path: String, text: &str| (format!("vendor/{name}/{path}"), text.as_bytes().to_vec());
     let mut files = vec![file("Cargo.toml".into(), &manifest), file("LICENSE".into(), LICENSE)];
-    files.extend(SDK.iter().map(|(name, text)| file(format!("src/{name}"), text)));
+    files.extend(sources.iter().map(|(name, text)| file(format!("src/{name}"), text)));
     files
 }
 
@@ -101,20 +154,40 @@ mod tests {
 
     #[test]
     fn the_whole_sdk_is_carried() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/src");
-        let mut there: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        there.sort();
-        assert_eq!(SDK.iter().map(|(name, _)| *name).collect::<Vec<_>>(), there);
+        for (folder, carried) in [("src", SDK), ("blocks/src", BLOCKS)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk").join(folder);
+            let mut there = Vec::new();
+            paths(&folder, "", &mut there);
+            there.sort();
+            assert_eq!(carried.iter().map(|(name, _)| *name).collect::<Vec<_>>(), there);
+        }
+    }
+
+    /// The files below a folder, by their path in it.
+    fn paths(folder: &Path, parent: &str, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = format!("{parent}{}", entry.file_name().to_string_lossy());
+            match entry.path().is_dir() {
+                true => paths(&entry.path(), &format!("{path}/"), found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_ask_for_the_libm_of_this_repository() {
+        let own = include_str!("../../../../../Cargo.toml");
+        let version = own.lines().find(|line| line.starts_with("libm = ")).unwrap();
+        assert!(template!("dunlin-blocks.toml").lines().any(|line| line == version), "{version}");
     }
 
     #[test]
     fn the_manifests_ask_for_the_compiler_that_the_sdk_needs() {
         let wanted = concat!("rust-version = \"", env!("CARGO_PKG_RUST_VERSION"), "\"");
         assert!(
-            template!("dunlin-guest.toml").contains(wanted) && template!("rust/Cargo.toml").contains(wanted)
+            [template!("dunlin-guest.toml"), template!("dunlin-blocks.toml"), template!("rust/Cargo.toml")]
+                .iter()
+                .all(|manifest| manifest.contains(wanted))
         );
     }
 
@@ -130,7 +203,7 @@ mod tests {
     fn no_placeholder_is_left() {
         for language in [Language::Rust, Language::C] {
             for template in [Template::Classifier, Template::Anomaly, Template::Filter] {
-                for (path, content) in project(language, template, "press-alarm") {
+                for (path, content) in project(language, template, "press-alarm", true) {
                     let text = String::from_utf8_lossy(&content);
                     assert!(!text.contains("my-model") && !text.contains("my_model"), "{path}");
                 }

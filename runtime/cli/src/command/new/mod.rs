@@ -14,9 +14,11 @@ use crate::show;
 /// Make a project for a model written by hand: source, tests, golden vectors, and the SDK
 ///
 /// Needs no network, and the project needs none to build: the SDK is copied into it. Its README.md has every
-/// command from the first test to the release, and works as it is.
+/// command from the first test to the release, and works as it is. With --blocks, a project in Rust depends on the
+/// crate libm, which cargo fetches once (`cargo fetch`).
 #[derive(Args)]
 #[command(after_help = "Examples:\n  dunlin new press-alarm --lang rust --template anomaly\n  \
+                        dunlin new hum --lang rust --template filter --blocks\n  \
                         dunlin new filters/press --lang c --template filter --name press-filter")]
 pub(crate) struct Arguments {
     /// The folder to make; it may be there, if it is empty
@@ -31,6 +33,9 @@ pub(crate) struct Arguments {
     /// The model's name: a letter, then a-z, 0-9 and '-'; the folder's name if nothing is said
     #[arg(long, value_name = "N")]
     name: Option<String>,
+    /// Copy the signal blocks too: windows, spectra, filters, detectors and layers; for C, those in fixed point
+    #[arg(long)]
+    blocks: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -56,7 +61,7 @@ pub(super) enum Template {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let (folder, name) = (&arguments.folder, name(arguments)?);
-    let files = files::project(arguments.lang, arguments.template, &name);
+    let files = files::project(arguments.lang, arguments.template, &name, arguments.blocks);
     refuse_what_is_there(folder)?;
     for (path, content) in &files {
         let path = folder.join(path);

@@ -1,5 +1,7 @@
 //! Programs of chance, walked in every way that chance takes.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -66,7 +68,7 @@ impl Chance {
 
 /// Nodes as steps of a byte each; gives what they cost.
 fn flatten(nodes: &[Node], steps: &mut Vec<Step>) -> u64 {
-    let mut push = |steps: &mut Vec<Step>, cost, kind| {
+    let push = |steps: &mut Vec<Step>, cost, kind| {
         steps.push(Step { range: steps.len()..steps.len() + 1, cost, kind });
     };
     let mut sum = 0;
@@ -121,7 +123,9 @@ fn flatten(nodes: &[Node], steps: &mut Vec<Step>) -> u64 {
 /// Walks the steps with their edits, and holds every way to the bound.
 struct Walk<'a> {
     steps: &'a [Step],
-    edits: &'a [Edit],
+    closes: Vec<(Option<usize>, usize)>,
+    /// By the byte that they begin at.
+    edits: BTreeMap<usize, Vec<&'a [u8]>>,
     helpers: &'a Helpers,
     chance: Chance,
     /// What was done since the last look.
@@ -133,11 +137,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Edits at a byte, in a trip that the counter says.
     fn edits(&mut self, at: usize, counter: u64) {
-        for (range, bytes) in self.edits {
+        for bytes in self.edits.get(&at).into_iter().flatten() {
             let masks = (1..=31).map(|bits| (1u32 << bits) - 1);
             let mask = masks.into_iter().find(|mask| *bytes == self.helpers.poll_where(7, *mask));
-            let looks = mask.is_none_or(|mask| counter & u64::from(mask) == 0);
-            if range.start == at && looks {
+            if mask.is_none_or(|mask| counter & u64::from(mask) == 0) {
                 (self.cost, self.looks) = (0, self.looks + 1);
             }
         }
@@ -186,8 +189,7 @@ impl Walk<'_> {
                 }
                 Kind::Block | Kind::If => {
                     self.spend(step.cost);
-                    let end = close(steps, at);
-                    let otherwise = middle(steps, at);
+                    let (otherwise, end) = self.closes[at];
                     let skips = step.kind == Kind::If && self.chance.below(2) == 0;
                     let from = match (skips, otherwise) {
                         (false, _) => Some(at + 1),
@@ -210,7 +212,7 @@ impl Walk<'_> {
                             return Err(if depth == u32::MAX { depth } else { depth - 1 });
                         }
                     }
-                    at = close(steps, at);
+                    at = self.closes[at].1;
                 }
             }
             at += 1;
@@ -218,32 +220,21 @@ impl Walk<'_> {
     }
 }
 
-/// The `end` of what opens here.
-fn close(steps: &[Step], at: usize) -> usize {
-    let mut open = 0;
-    (at..steps.len())
-        .find(|place| {
-            open += match steps[*place].kind {
-                Kind::Block | Kind::If | Kind::Loop(_) => 1,
-                Kind::End => -1,
-                _ => 0,
-            };
-            open == 0
-        })
-        .unwrap()
-}
-
-/// The `else` of what opens here.
-fn middle(steps: &[Step], at: usize) -> Option<usize> {
-    let mut open = 0;
-    (at..close(steps, at)).find(|place| {
-        open += match steps[*place].kind {
-            Kind::Block | Kind::If | Kind::Loop(_) => 1,
-            Kind::End => -1,
-            _ => 0,
-        };
-        open == 1 && steps[*place].kind == Kind::Else
-    })
+/// For each step that opens a block: its `else`, if it has one, and its `end`.
+fn closes(steps: &[Step]) -> Vec<(Option<usize>, usize)> {
+    let (mut closes, mut open) = (vec![(None, 0); steps.len()], Vec::new());
+    for (at, step) in steps.iter().enumerate() {
+        match (&step.kind, open.last()) {
+            (Kind::Block | Kind::If | Kind::Loop(_), _) => open.push(at),
+            (Kind::Else, Some(begin)) => closes[*begin].0 = Some(at),
+            (Kind::End, Some(begin)) => {
+                closes[*begin].1 = at;
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    closes
 }
 
 fn walked(seed: u64) -> (u64, u64) {
@@ -257,9 +248,18 @@ fn walked(seed: u64) -> (u64, u64) {
     assert!(edits.is_sorted_by_key(|(range, _)| range.start), "bytes are copied in order");
     let mut looks = 0;
     for way in 0..4 {
-        let (chance, fuel) = (Chance(seed ^ way), 20_000);
-        let mut walk =
-            Walk { steps: &steps, edits: &edits, helpers: &helpers, chance, cost: 0, looks: 0, fuel };
+        let mut by_byte: BTreeMap<usize, Vec<&[u8]>> = BTreeMap::new();
+        edits.iter().for_each(|(range, bytes)| by_byte.entry(range.start).or_default().push(bytes));
+        let mut walk = Walk {
+            steps: &steps,
+            closes: closes(&steps),
+            edits: by_byte,
+            helpers: &helpers,
+            chance: Chance(seed ^ way),
+            cost: 0,
+            looks: 0,
+            fuel: 5_000,
+        };
         let _ = walk.run(0);
         looks += walk.looks;
     }
@@ -267,7 +267,7 @@ fn walked(seed: u64) -> (u64, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_way_goes_without_a_look(seed in any::<u64>()) {
@@ -294,7 +294,7 @@ fn short_loops_hold_no_look() {
         place(&steps(kinds), EVERY, &helpers)
     };
     let begin = (0..0, helpers.poll());
-    assert_eq!(looped(100), [begin.clone()], "as a whole one operator");
+    assert_eq!(looped(100), std::slice::from_ref(&begin), "as a whole one operator");
     // 64 trips of 10 cost less than 1000, and 128 do not; the end is due right after.
     assert_eq!(looped(101), [begin.clone(), begin, (1..1, helpers.poll_where(3, 63))]);
 }
