@@ -289,7 +289,7 @@ impl Control {
             if let Err(error) = self.store_durably(durable).await? {
                 // Nothing of the step was seen: it has not happened.
                 self.device = before;
-                if self.waiting.failed(Instant::now(), again, events) {
+                if self.waiting.failed(Instant::now(), &error, again, events) {
                     let (code, what) = (error.code().id.to_string(), Subject::Device);
                     self.tell(Occurrence::Alarm { code, detail: error.to_string(), what });
                 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use dunlin_core::Digest;
+use dunlin_core::code::{Code, Coded as _};
 use dunlin_core::update::{Action, DeviceState, Event};
 
 use crate::store::{Store, StoreError};
@@ -79,11 +80,13 @@ pub(super) struct Waiting {
     events: VecDeque<Event>,
     retry_at: Instant,
     failures: u32,
+    /// What the disk said last, while it takes nothing.
+    trouble: Option<(Code, String)>,
 }
 
 impl Waiting {
     pub(super) fn new(now: Instant) -> Waiting {
-        Waiting { events: VecDeque::new(), retry_at: now, failures: 0 }
+        Waiting { events: VecDeque::new(), retry_at: now, failures: 0, trouble: None }
     }
 
     /// Whether an event must queue behind others.
@@ -122,8 +125,20 @@ impl Waiting {
         });
     }
 
-    /// An event failed, and `behind` it are those that followed from it. Whether this is news.
-    pub(super) fn failed(&mut self, now: Instant, event: Event, behind: VecDeque<Event>) -> bool {
+    /// What the disk said last, while it takes nothing.
+    pub(super) fn trouble(&self) -> Option<&(Code, String)> {
+        self.trouble.as_ref()
+    }
+
+    /// An event failed by the disk, and `behind` it are those that followed from it. Whether this is news.
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        error: &StoreError,
+        event: Event,
+        behind: VecDeque<Event>,
+    ) -> bool {
+        self.trouble = Some((error.code(), error.to_string()));
         for event in behind.into_iter().rev().chain([event]) {
             self.events.push_front(event);
         }
@@ -140,6 +155,7 @@ impl Waiting {
 
     /// A step went well. Whether the disk had failed before.
     pub(super) fn succeeded(&mut self) -> bool {
+        self.trouble = None;
         std::mem::take(&mut self.failures) > 0
     }
 }
@@ -147,6 +163,10 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn full() -> StoreError {
+        StoreError::io("write", std::path::Path::new("/state"), &std::io::ErrorKind::StorageFull.into())
+    }
 
     fn arrived(seed: u8) -> Event {
         Event::BlobsArrived { release: Digest::of(&[seed]) }
@@ -156,7 +176,8 @@ mod tests {
     fn what_waits_keeps_its_order_and_is_tried_ever_later() {
         let start = Instant::now();
         let mut waiting = Waiting::new(start);
-        assert!(waiting.failed(start, arrived(1), VecDeque::from([arrived(2), arrived(3)])));
+        assert!(waiting.failed(start, &full(), arrived(1), VecDeque::from([arrived(2), arrived(3)])));
+        assert_eq!(waiting.trouble().map(|(code, _)| code.id), Some("disk-full"));
         waiting.push(Event::Ticked);
         waiting.push(arrived(4));
         assert_eq!(waiting.take_due(start), None);
@@ -164,7 +185,11 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             let before = now;
-            while waiting.take_due(now).map(|event| waiting.failed(now, event, VecDeque::new())).is_none() {
+            while waiting
+                .take_due(now)
+                .map(|event| waiting.failed(now, &full(), event, VecDeque::new()))
+                .is_none()
+            {
                 now += Duration::from_millis(500);
             }
             waits.push((now - before).as_secs());
@@ -174,10 +199,11 @@ mod tests {
         let order: Vec<Event> = std::iter::from_fn(|| waiting.take_due(now)).collect();
         assert_eq!(order, [1, 2, 3, 4].map(arrived));
         assert!(waiting.succeeded() && !waiting.succeeded());
+        assert_eq!(waiting.trouble(), None);
     }
 
     #[test]
-    fn what_was_taken_back_waits_no_longer() {
+    fn taken_back_results_do_not_wait() {
         let mut waiting = Waiting::new(Instant::now());
         let release = Digest::of(&[1]);
         [arrived(1), Event::Prepared { release }, arrived(2)].into_iter().for_each(|it| waiting.push(it));

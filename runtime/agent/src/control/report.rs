@@ -53,6 +53,7 @@ impl Control {
         let mut alarms: Vec<String> =
             device.standing(now).iter().map(|standing| standing.code.id.to_string()).collect();
         alarms.extend(self.own_alarms().into_iter().map(|alarm| alarm.code.to_string()));
+        alarms.sort_unstable();
         alarms.dedup();
         let dropped = self.outbox.dropped();
         let models = device.state().models.iter();
@@ -127,7 +128,12 @@ impl Control {
             about: Subject::Device.to_string(),
             detail: String::from(TAKEN_OVER),
         });
-        self.isolation_alarm().into_iter().chain(damage).chain(taken_over).collect()
+        let disk = self.waiting.trouble().map(|(code, detail)| Alarm {
+            code: code.id,
+            about: Subject::Device.to_string(),
+            detail: detail.clone(),
+        });
+        self.isolation_alarm().into_iter().chain(damage).chain(taken_over).chain(disk).collect()
     }
 
     /// Stands where the kernel lacks a layer that models should be isolated by.
