@@ -24,6 +24,7 @@ mod channel;
 mod children;
 mod code;
 mod flight;
+mod inherited;
 mod isolation;
 mod message;
 mod process;
@@ -39,8 +40,8 @@ pub use isolation::{Bounds, Layer, lock};
 pub use supervisor::{Died, GRACE, Loadable, Settings, Worker};
 
 pub(crate) use build::main as compile_child;
-pub(crate) use children::close_inherited;
 pub(crate) use flight::Place;
+pub(crate) use inherited::close_inherited;
 pub(crate) use process::main as worker;
 pub(crate) use sealed::{create as memory_file, seal};
 
