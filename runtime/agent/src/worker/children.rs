@@ -47,16 +47,6 @@ impl Program {
     }
 }
 
-/// Closes every descriptor beside the standard ones: those that the agent itself was started with, and that are
-/// not marked to be closed, are inherited by a child. Call it before anything is opened.
-pub(crate) fn close_inherited() -> std::io::Result<()> {
-    let (first, last, flags): (libc::c_uint, libc::c_uint, libc::c_uint) = (3, libc::c_uint::MAX, 0);
-    // SAFETY: the process has just begun: nothing in it owns a descriptor above 2 yet.
-    #[allow(unsafe_code)]
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    if closed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
 /// Passes a child's log on, line by line and as much of it as is bearable, and gives the last line.
 pub(super) async fn relay(process: &'static str, stderr: Option<ChildStderr>) -> String {
     let mut last = String::new();

@@ -25,6 +25,7 @@ mod children;
 mod code;
 mod flight;
 mod handle;
+mod inherited;
 mod isolation;
 mod local;
 mod message;
@@ -43,8 +44,8 @@ pub use local::{CompiledHere, compile_here};
 pub use supervisor::GRACE;
 
 pub(crate) use build::main as compile_child;
-pub(crate) use children::close_inherited;
 pub(crate) use flight::Place;
+pub(crate) use inherited::close_inherited;
 pub(crate) use process::main as worker;
 pub(crate) use sealed::{create as memory_file, seal};
 
