@@ -33,7 +33,7 @@ fn a_release_waits_for_its_second_signature() {
     let pending = file::list(&plant.path("pending")).unwrap();
     let path = plant.path("pending").join(&pending[0]);
     let (document, signed) = sign(&std::fs::read(&path).unwrap(), &name("bob"), &bob).unwrap();
-    assert_eq!(document.title(), "release m 1 (counter 1)");
+    assert_eq!(document.title(), "release m 1.0.0 (counter 1)");
     let Imported::Document(document) = plant.fleet.import(&signed).unwrap() else { panic!() };
     assert_eq!(document.role(), RoleName::Release);
     let release = plant.fleet.find_release(&"m".parse().unwrap(), "1.0.0").unwrap();
