@@ -304,8 +304,11 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         let tuple = tuple.split(')').next().unwrap_or_default();
         let extents = tuple.split(',').map(str::trim).filter(|extent| !extent.is_empty());
         let numbers: Result<Vec<u64>, _> = extents.map(str::parse::<u64>).collect();
-        let product =
-            numbers.ok().and_then(|numbers| numbers.iter().try_fold(1u64, |all, one| all.checked_mul(*one)));
+        // The library multiplies in either order, so a zero in between saves nothing.
+        let product = numbers.ok().and_then(|numbers| {
+            let product = numbers.iter().try_fold(1u64, |all, one| all.checked_mul((*one).max(1)))?;
+            Some(if numbers.contains(&0) { 0 } else { product })
+        });
         // Every element takes a byte at least.
         if product.is_none_or(|product| product > elements.len() as u64) {
             let shape: String = tuple.chars().take(80).collect();
