@@ -57,8 +57,12 @@ pub fn refused(arguments: &[&str], exit: i32, code: &str) -> String {
     let output = run(arguments);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(exit), "dunlin {arguments:?}:\n{err}");
-    assert!(err.contains(&format!("error[{code}]")), "dunlin {arguments:?} should say {code}:\n{err}");
-    assert!(err.contains("to do:"), "an error says what to do:\n{err}");
+    let (named, remedy) = match arguments.contains(&"--json") {
+        true => (format!("{{\"error\":{{\"code\":\"{code}\""), "\"remedy\":"),
+        false => (format!("error[{code}]"), "to do:"),
+    };
+    assert!(err.contains(&named), "dunlin {arguments:?} should say {code}:\n{err}");
+    assert!(err.contains(remedy), "an error says what to do:\n{err}");
     err
 }
 

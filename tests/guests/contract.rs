@@ -168,14 +168,14 @@ fn golden_vectors_hold_a_refusal() {
         let fixed = ["--fleet", "fleet", "--name", "sum", "--golden", "golden.npz", "--version", version];
         dunlin(path, &[&["release", module][..], &fixed].concat())
     };
-    let (code, printed, said) = release("model.wasm", "1");
+    let (code, printed, said) = release("model.wasm", "1.0.0");
     assert_eq!(code, 0, "{said}");
     assert!(printed.contains("2, reproduced here"), "{printed}");
     // The file is also inputs for a run.
     assert_eq!(dunlin(path, &["run", "model.wasm", "--inputs", "golden.npz"]).0, 0);
     let other = built(&SUM.replace("return 7", "return 8"), FLAGS).unwrap();
     let other = other.path().join("model.wasm").display().to_string();
-    let (code, _, said) = release(&other, "2");
+    let (code, _, said) = release(&other, "2.0.0");
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("golden vector 1: the model answered with status 8") && said.contains("status 7"));
 }

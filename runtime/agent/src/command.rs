@@ -1,7 +1,7 @@
 //! The agent's command line, which `dunlind` and `dunlin agent` share.
 //!
 //! `run` (also without a verb) runs the agent until SIGTERM or ctrl-c, and logs to standard error;
-//! `check-config` prints the effective configuration; `state` prints what a device runs, also while
+//! `check-config` says whether the agent would start, and prints the effective configuration; `state` prints what a device runs, also while
 //! its agent does. Exit codes are those of `docs/errors.md`.
 
 use std::fmt::Write as _;
@@ -39,7 +39,11 @@ enum Verb {
     /// Run until SIGTERM or ctrl-c (the default)
     #[command(after_help = "Example:\n  dunlind run --config /etc/dunlin/agent.toml")]
     Run,
-    /// Check the configuration and print it with every default
+    /// Check whether the agent would start, and print the configuration with every default
+    ///
+    /// Looks at everything that a start needs: the folder of its state, the enrolment and the root, secrets, TLS and the
+    /// addresses of the local API. Changes nothing, and does not connect to the broker. The exit code is the one with
+    /// which the agent would end.
     #[command(after_help = "Example:\n  dunlind check-config --config agent.toml")]
     CheckConfig,
     /// Print what the device runs and trusts; works while the agent runs
@@ -110,7 +114,7 @@ pub fn run(arguments: Arguments, words: &[&str]) -> Result<(), AgentError> {
     let config = || Config::load(&arguments.config);
     match arguments.verb {
         None | Some(Verb::Run) => run_agent(config()?, worker::Program::this(words)),
-        Some(Verb::CheckConfig) => print(&config()?.to_toml()?),
+        Some(Verb::CheckConfig) => check_config(&config()?),
         Some(Verb::State { json }) => state(&config()?, json),
         Some(Verb::Worker) => child(worker::worker),
         Some(Verb::CompileChild) => child(worker::compile_child),
@@ -143,6 +147,15 @@ fn run_agent(config: Config, program: worker::Program) -> Result<(), AgentError>
         .build()
         .map_err(|error| AgentError::system("async runtime", &error))?;
     runtime.block_on(control::run(config, program))
+}
+
+fn check_config(config: &Config) -> Result<(), AgentError> {
+    for damage in control::check(config)? {
+        // The exit code is that of a start, which goes on from here.
+        let _ =
+            writeln!(EscapingStderr, "warning: {damage}; a start puts it right and raises `store-damaged`");
+    }
+    print(&config.to_toml()?)
 }
 
 fn state(config: &Config, json: bool) -> Result<(), AgentError> {

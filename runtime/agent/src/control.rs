@@ -8,6 +8,7 @@
 //! the disk does not take it.
 
 pub(crate) mod boot;
+mod check;
 pub(crate) mod durable;
 mod preparations;
 mod prepare;
@@ -39,6 +40,7 @@ use crate::outbox::{Bounds, Outbox};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Reporter;
 use crate::worker::{Died, Program, Settings, Worker};
+pub(crate) use check::check;
 use durable::{Durable, Waiting};
 use preparations::Preparations;
 use presence::PresenceKeeper;

@@ -556,3 +556,54 @@ async fn metrics_of_a_model_reach_health() {
     assert_eq!((count, sum, max), (3, 10.0, 5.0));
     assert_eq!(agent.terminate(), Some(0));
 }
+
+/// Every name below a folder, with its bytes.
+fn contents(folder: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false => found.push((path.clone(), std::fs::read(&path).unwrap_or_default())),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_what_a_start_does() {
+    let plant = Plant::new().await;
+    let config = plant.config();
+    let (code, text) = plant.run(&["check-config"]);
+    assert_eq!(code, Some(0), "{text}");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    plant.write_secret("file", "");
+    let pem = "ca_file = \"ca.pem\"\n[api]";
+    plant.write_secret("ca.pem", "no certificate");
+    for (what, broken) in [
+        ("a state below a file", config.replace("\"state\"", "\"file/state\"")),
+        ("an address in use", config.replace("127.0.0.1:0", &busy.local_addr().unwrap().to_string())),
+        ("another fleet", config.replacen("fleet = \"", "fleet = \"other-", 1)),
+        ("TLS files that are none", config.replace("mqtt://", "mqtts://").replace("[api]", pem)),
+    ] {
+        assert_ne!(broken, config, "{what}");
+        plant.configure(&broken);
+        let before = contents(&plant.path(""));
+        let (checked, said) = plant.run(&["check-config"]);
+        assert_eq!(contents(&plant.path("")), before, "{what}: the check changed the disk");
+        let (started, text) = plant.run(&["run"]);
+        assert_eq!(checked, started, "{what}: {said}\n{text}");
+        let code = |text: &str| {
+            text.split("error[").nth(1).and_then(|rest| rest.split(']').next()).map(String::from)
+        };
+        assert!(code(&said).is_some() && code(&said) == code(&text), "{what}: {said}\n{text}");
+    }
+    // Beside an agent that runs, whose address is taken by itself.
+    plant.configure(&config);
+    let mut agent = plant.start();
+    plant.configure(&config.replace("127.0.0.1:0", &agent.address().to_string()));
+    let (code, text) = plant.run(&["check-config"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(agent.terminate(), Some(0));
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dunlin_agent::worker::{CompileBounds, Program, compile_here};
 use dunlin_core::VerifiedArtifact;
-use dunlin_fleet::run::{Runner, local_limits};
+use dunlin_fleet::run::{Runner, keeps_streams, local_limits};
 use dunlin_sandbox::{Admission, CompiledModel, Engine, EngineConfig, inspect};
 
 use crate::failure::Outcome;
@@ -33,6 +33,7 @@ pub(crate) fn runner(module: Vec<u8>, terms: Option<&Admission>) -> Outcome<Runn
         Ok(Admission { limits: local_limits(&summary), imports: summary.imports, card_digest: None })
     };
     let terms = terms.cloned().map_or_else(own, Ok)?;
+    keeps_streams(&inspect(&module)?)?;
     let Compiled { engine, model, .. } = compiled(module.clone(), &terms)?;
     Runner::ready(engine, model).map_err(|error| trap::explained(&error.into(), &module))
 }

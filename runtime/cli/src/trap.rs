@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use addr2line::Context;
 use dunlin_core::code::Coded as _;
 use dunlin_fleet::run::RunError;
-use dunlin_sandbox::{CallError, Frame, inspect};
+use dunlin_sandbox::{CallError, Frame, inspect, position_in_module};
 use gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use wasmparser::{Parser, Payload};
 
@@ -79,7 +79,7 @@ fn lines(frames: &[Frame], module: &[u8]) -> Option<Vec<String>> {
     let code = code?;
     let mut lines = Vec::new();
     for frame in frames {
-        let Some(position) = frame.position else {
+        let Some(position) = frame.position.and_then(|at| position_in_module(module, at)) else {
             // The function at least.
             let body = (frame.function as usize).checked_sub(imported).and_then(|place| bodies.get(place));
             let address = body.and_then(|start| start.checked_sub(code));

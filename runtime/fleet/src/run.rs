@@ -247,6 +247,19 @@ pub fn precompile(module: Vec<u8>, target: Target) -> Result<Vec<u8>, RunError> 
     Ok(head.with_code(&dunlin_sandbox::precompile(&model, target)?)?)
 }
 
+/// Whether the calls of a stream see what those before them left.
+///
+/// # Errors
+/// [`RunError::Constructors`]: each call constructs the objects of the module again.
+pub fn keeps_streams(summary: &Summary) -> Result<(), RunError> {
+    match (summary.card.state, &summary.constructors_each_call) {
+        (State::Stream, Some(constructors)) => {
+            Err(RunError::Constructors { constructors: constructors.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Runner {
     /// Admits, compiles and instantiates a local file under its own demands.
     ///
@@ -266,10 +279,7 @@ impl Runner {
     }
 
     fn of(admitted: AdmittedModel) -> Result<Runner, RunError> {
-        let summary = admitted.summary();
-        if let (State::Stream, Some(constructors)) = (summary.card.state, &summary.constructors_each_call) {
-            return Err(RunError::Constructors { constructors: constructors.clone() });
-        }
+        keeps_streams(admitted.summary())?;
         let engine = Engine::new(EngineConfig::default())?;
         let model = engine.compile(admitted)?;
         Ok(Runner::ready(engine, model)?)

@@ -140,7 +140,7 @@ pub enum CallError {
 pub struct Frame {
     /// Its index.
     pub function: u32,
-    /// Where it was, as a position in the file of the module; unknown where the sandbox added to its code.
+    /// Where it was, as a position in the file that was compiled; `position_in_module` gives the one in the module.
     pub position: Option<usize>,
 }
 

@@ -29,7 +29,7 @@ impl Engine {
         let wasm = instrumented(&model, &facts)?;
         let module = Module::new(compiler.wasmtime(), &wasm).map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts, matches!(wasm, Cow::Borrowed(_))))
+        Ok(CompiledModel::new(self.clone(), template, facts))
     }
 
     /// Stands for everything that decides whether this engine can run machine code, and would make it again:
@@ -68,7 +68,7 @@ pub fn precompile(model: &AdmittedModel, target: Target) -> Result<Vec<u8>, Comp
 
 /// The module with its looks at the clock.
 fn instrumented<'a>(model: &'a AdmittedModel, facts: &Facts) -> Result<Cow<'a, [u8]>, CompileError> {
-    polls::instrument(model.artifact().bytes(), facts)
+    polls::instrument(model.artifact().bytes(), &facts.work)
         .map_err(|error| CompileError::Compile(format!("an admitted module is not valid: {error}")))
 }
 

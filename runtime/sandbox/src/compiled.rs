@@ -25,23 +25,11 @@ struct Inner {
     engine: Engine,
     template: InstancePre<Host>,
     facts: Facts,
-    is_as_it_came: bool,
 }
 
 impl CompiledModel {
-    /// `is_as_it_came` where the code is known to be that of the artifact, with nothing added.
-    pub(crate) fn new(
-        engine: Engine,
-        template: InstancePre<Host>,
-        facts: Facts,
-        is_as_it_came: bool,
-    ) -> Self {
-        CompiledModel { inner: Arc::new(Inner { engine, template, facts, is_as_it_came }) }
-    }
-
-    /// Whether positions in the code are those of the artifact.
-    pub(crate) fn is_as_it_came(&self) -> bool {
-        self.inner.is_as_it_came
+    pub(crate) fn new(engine: Engine, template: InstancePre<Host>, facts: Facts) -> Self {
+        CompiledModel { inner: Arc::new(Inner { engine, template, facts }) }
     }
 
     /// What the model says of itself.

@@ -369,21 +369,11 @@ fn stopped(model: &CompiledModel, store: &Store<Host>, stop: Stop, message: Opti
         (Stop::Stack { place }, _) => CallError::Stack { stack_bytes: MAX_STACK_BYTES, place },
         (Stop::Trap { kind, place, frames }, Some(wanted)) => {
             let (wanted, limit) = (wanted as u64, limits.memory_bytes);
-            CallError::OutOfMemory { wanted, limit, kind, place, message, frames: own(model, frames) }
+            CallError::OutOfMemory { wanted, limit, kind, place, message, frames }
         }
-        (Stop::Trap { kind, place, frames }, None) => {
-            CallError::Trap { kind, place, message, frames: own(model, frames) }
-        }
+        (Stop::Trap { kind, place, frames }, None) => CallError::Trap { kind, place, message, frames },
         (Stop::Host(what), _) => CallError::Engine(what),
     }
-}
-
-/// Frames of the artifact: where something was added to its code, positions are others.
-fn own(model: &CompiledModel, mut frames: Box<[Frame]>) -> Box<[Frame]> {
-    if !model.is_as_it_came() {
-        frames.iter_mut().for_each(|frame| frame.position = None);
-    }
-    frames
 }
 
 /// An exported function, if there is one; admission has checked its type.

@@ -73,6 +73,8 @@ pub use instance::Instance;
 pub use limits::{Admission, Limits, MAX_STACK_BYTES, NATIVE_STACK_BYTES};
 pub use native::Facts;
 pub use output::{OutputError, validate_output};
+#[cfg(feature = "compiler")]
+pub use polls::position_in_module;
 pub use speech::{LogLine, Logs, Metric, Metrics};
 pub use stack::ShadowStack;
 pub use target::{Target, UnknownTarget};

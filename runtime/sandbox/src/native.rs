@@ -33,11 +33,6 @@ impl Facts {
     pub fn is_interruptible(&self) -> bool {
         matches!(self.work, Work::Unbounded { .. })
     }
-
-    /// Whether code without checks looks at the clock all the same, because a call may be long.
-    pub(crate) fn is_polled(&self) -> bool {
-        matches!(self.work, Work::Bounded { operators } if operators > POLL_EVERY)
-    }
 }
 
 impl Engine {
@@ -57,6 +52,6 @@ impl Engine {
         // SAFETY: the caller promises what wasmtime asks for.
         let module = unsafe { Module::deserialize_open_file(compiler.wasmtime(), code) }.map_err(refused)?;
         let template = compiler.template(&module).map_err(refused)?;
-        Ok(CompiledModel::new(self.clone(), template, facts, false))
+        Ok(CompiledModel::new(self.clone(), template, facts))
     }
 }

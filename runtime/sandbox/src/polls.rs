@@ -26,10 +26,9 @@ use wasmparser::{
 
 use self::helpers::Helpers;
 use self::place::{Kind, Loop, Step};
-use crate::inspect::FEATURES;
-use crate::native::Facts;
+use crate::inspect::{FEATURES, inspect};
 use crate::shape;
-use crate::work::{self, POLL_EVERY, Proof};
+use crate::work::{self, POLL_EVERY, Proof, Work};
 
 /// Changes with what is added, so that machine code that lacks it is made again.
 pub(crate) const VERSION: &[u8] = b"polls 1";
@@ -47,12 +46,41 @@ type Result<T> = core::result::Result<T, wasmparser::Error>;
 ///
 /// # Errors
 /// It is not valid, which admission excludes.
-pub(crate) fn instrument<'a>(wasm: &'a [u8], facts: &Facts) -> Result<Cow<'a, [u8]>> {
-    match (facts.is_interruptible(), facts.is_polled()) {
-        (true, _) => rewrite(wasm, Watch::Checks),
-        (false, true) => rewrite(wasm, Watch::Polls(totals(wasm)?)),
-        (false, false) => Ok(Cow::Borrowed(wasm)),
+pub(crate) fn instrument<'a>(wasm: &'a [u8], work: &Work) -> Result<Cow<'a, [u8]>> {
+    match additions(wasm, work)? {
+        Some((bodies, helpers)) => Ok(Cow::Owned(splice(wasm, &bodies, &helpers)?)),
+        None => Ok(Cow::Borrowed(wasm)),
     }
+}
+
+/// Where in a module a position of its compiled code lies, as a [`Frame`](crate::Frame) has it: the operator that was
+/// executed, or the one that something was put in place or in front of. None for code that was added as a whole, and
+/// for positions outside of code.
+pub fn position_in_module(module: &[u8], position: usize) -> Option<usize> {
+    let work = inspect(module).ok()?.work;
+    let Some((bodies, helpers)) = additions(module, &work).ok()? else { return Some(position) };
+    position_before(&bodies, &splice(module, &bodies, &helpers).ok()?, position)
+}
+
+/// Where a position of the spliced module was before.
+fn position_before(bodies: &[Body], spliced: &[u8], position: usize) -> Option<usize> {
+    let ranges = Parser::new(0).parse_all(spliced).filter_map(|payload| match payload {
+        Ok(Payload::CodeSectionEntry(body)) => Some(body.range()),
+        _ => None,
+    });
+    let (compiled, (body, edits)) = ranges.zip(bodies).find(|(range, _)| range.contains(&position))?;
+    let (mut rest, mut from) = (position - compiled.start, body.start);
+    for (place, added) in edits {
+        let kept = place.start - from;
+        if rest < kept {
+            break;
+        }
+        if rest < kept + added.len() {
+            return Some(place.start);
+        }
+        (rest, from) = (rest - kept - added.len(), place.end);
+    }
+    Some(from + rest)
 }
 
 /// How the calls of a module are stopped.
@@ -65,6 +93,9 @@ enum Watch {
 
 /// Bytes of the module that others take the place of.
 type Edit = (Range<usize>, Vec<u8>);
+
+/// The bytes of a function in the module, and its edits in their order.
+type Body = (Range<usize>, Vec<Edit>);
 
 /// What each function does at most; those of the host nothing, which a proven module does not call.
 fn totals(wasm: &[u8]) -> Result<Vec<u64>> {
@@ -86,15 +117,25 @@ fn totals(wasm: &[u8]) -> Result<Vec<u64>> {
     Ok(totals)
 }
 
-/// The module with everything that is added.
-fn rewrite(wasm: &[u8], watch: Watch) -> Result<Cow<'_, [u8]>> {
+/// What is added to each function that the module defines, and the functions that are added; none where there is
+/// nothing to add.
+fn additions(wasm: &[u8], work: &Work) -> Result<Option<(Vec<Body>, Helpers)>> {
+    let watch = match work {
+        Work::Unbounded { .. } => Watch::Checks,
+        Work::Bounded { operators } if *operators > POLL_EVERY => Watch::Polls(totals(wasm)?),
+        Work::Bounded { .. } => return Ok(None),
+    };
+    watched(wasm, &watch)
+}
+
+fn watched(wasm: &[u8], watch: &Watch) -> Result<Option<(Vec<Body>, Helpers)>> {
     let (mut helpers, mut bodies, mut is_changed) = (None, Vec::new(), false);
     let functions = count_functions(wasm)?;
     each_function(wasm, |_, function, body, allocations| {
         let helpers =
             helpers.get_or_insert_with(|| Helpers::after(functions, matches!(watch, Watch::Polls(_))));
         let (range, index) = (body.range(), function.index as usize);
-        let (edits, done) = match &watch {
+        let (edits, done) = match watch {
             Watch::Checks => checks(helpers, function, body, allocations)?,
             Watch::Polls(totals) if totals.get(index).is_some_and(|total| *total > POLL_EVERY) => {
                 polls(helpers, totals, function, body, allocations)?
@@ -105,10 +146,7 @@ fn rewrite(wasm: &[u8], watch: Watch) -> Result<Cow<'_, [u8]>> {
         bodies.push((range, edits));
         Ok(done)
     })?;
-    match helpers {
-        Some(helpers) if is_changed => Ok(Cow::Owned(splice(wasm, &bodies, &helpers)?)),
-        _ => Ok(Cow::Borrowed(wasm)),
-    }
+    Ok(helpers.filter(|_| is_changed).map(|helpers| (bodies, helpers)))
 }
 
 /// Functions of the module, those of the host included.
@@ -249,7 +287,7 @@ fn each_operator(
 }
 
 /// The module with the edited bodies and the helpers.
-fn splice(wasm: &[u8], bodies: &[(Range<usize>, Vec<Edit>)], helpers: &Helpers) -> Result<Vec<u8>> {
+fn splice(wasm: &[u8], bodies: &[Body], helpers: &Helpers) -> Result<Vec<u8>> {
     let slice = |range: Range<usize>| wasm.get(range).unwrap_or_default();
     let mut code = CodeSection::new();
     for (range, edits) in bodies {

@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use dunlin_core::Digest;
 use dunlin_core::code::{self, Code, Coded};
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -131,13 +132,12 @@ pub fn listen_tcp(listen: SocketAddr) -> Result<std::net::TcpListener, ListenErr
     std::net::TcpListener::bind(listen).map_err(failed)
 }
 
-/// Listens at a path that the agent's user and group may connect to; a socket that nobody listens at any
-/// more is replaced.
+/// Whether [`listen_unix`] could listen at a path, as far as can be seen without making it.
 ///
 /// # Errors
-/// Another process listens there, something else has the path, or it cannot be made.
-pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
-    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+/// As there.
+pub(crate) fn check_unix(path: &Path) -> Result<(), ListenError> {
+    use std::os::unix::fs::FileTypeExt as _;
     let failed = |error| ListenError { place: path.display().to_string(), error };
     match path.symlink_metadata() {
         Ok(found) if !found.file_type().is_socket() => {
@@ -147,9 +147,22 @@ pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
             return Err(failed(std::io::ErrorKind::AddrInUse.into()));
         }
-        // What nobody listens at any more is replaced below.
+        // What nobody listens at any more is replaced.
         Ok(_) | Err(_) => {}
     }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
+}
+
+/// Listens at a path that the agent's user and group may connect to; a socket that nobody listens at any
+/// more is replaced.
+///
+/// # Errors
+/// Another process listens there, something else has the path, or it cannot be made.
+pub fn listen_unix(path: &Path) -> Result<UnixListener, ListenError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = |error| ListenError { place: path.display().to_string(), error };
+    check_unix(path)?;
     // Made beside and moved into place, so that nobody connects before the mode is what it shall be.
     let mut beside = path.as_os_str().to_os_string();
     beside.push(".new");

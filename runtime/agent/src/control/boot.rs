@@ -22,10 +22,21 @@ use crate::store::{Store, StoreError};
 /// Opens the folder and restores the device. Waits for the disk.
 pub(super) fn boot(config: &Config, boot_id: BootId) -> Result<(Store, Device), AgentError> {
     let store = Store::open(&config.state_dir)?;
+    let device = device(config, boot_id, &store)?;
+    Ok((store, device))
+}
+
+/// Does the same without changing anything on the disk; gives what it found damaged and would put right.
+pub(super) fn preview(config: &Config) -> Result<Vec<String>, AgentError> {
+    let store = Store::preview(&config.state_dir)?;
+    device(config, BootId::from_bytes([0; 16]), &store)?;
+    Ok(store.take_damage())
+}
+
+fn device(config: &Config, boot_id: BootId, store: &Store) -> Result<Device, AgentError> {
     let identity = identity(config, boot_id)?;
     let first_root = || std::fs::read(&config.root_file).ok();
-    let device = restore(&store, identity, first_root, |store| enrol(config, store))?;
-    Ok((store, device))
+    restore(store, identity, first_root, |store| enrol(config, store))
 }
 
 fn identity(config: &Config, boot_id: BootId) -> Result<Identity, AgentError> {

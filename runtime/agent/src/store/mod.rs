@@ -26,6 +26,7 @@ pub(crate) mod faulty;
 mod fs;
 mod native;
 mod partial;
+mod preview;
 mod reuse;
 mod slot;
 mod state;
@@ -89,6 +90,22 @@ impl Store {
         RealFs.create_dir(dir).map_err(|error| StoreError::io("make the folder", dir, &error))?;
         let lock = lock(dir)?;
         Store::with(Box::new(RealFs), dir, Some(lock), BALLAST_BYTES)
+    }
+
+    /// Opens the folder as it is, also beside an agent that runs in it; what is written to it stays in memory.
+    ///
+    /// # Errors
+    /// As [`Store::open`], where a start could not make or read what it needs.
+    pub(crate) fn preview(dir: &Path) -> Result<Store, StoreError> {
+        let fs = preview::PreviewFs::default();
+        fs.create_dir(dir).map_err(|error| StoreError::io("make the folder", dir, &error))?;
+        Store::with(Box::new(fs), dir, None, BALLAST_BYTES)
+    }
+
+    /// Whether an agent runs in the folder.
+    pub(crate) fn is_in_use(dir: &Path) -> bool {
+        let Ok(file) = File::open(dir.join("lock")) else { return false };
+        matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
     }
 
     pub(crate) fn with(

@@ -166,7 +166,8 @@ fn the_work_of_a_module_is_proven_and_grows_with_its_batch() {
         let (one, four) = (work(1), work(4));
         let macs = 64 * 200 + 2000;
         let lanes = if simd == Simd::None { 1 } else { 4 };
-        assert!((macs / lanes..macs * 8).contains(&one), "{simd:?}: {one} operators");
+        // Two loads, a product, a sum, and what a loop takes.
+        assert!((macs / lanes..macs * 12).contains(&one), "{simd:?}: {one} operators");
         assert!((4 * one..4 * one + 400).contains(&four), "{simd:?}: {one} and {four} operators");
     }
 }

@@ -34,6 +34,14 @@ fn after(wasm: &[u8], name: &str, parameters: (u32, u32, u32)) -> core::result::
     Ok(memory.data(&store).to_vec())
 }
 
+/// The module with what this way of watching adds.
+fn rewrite(wasm: &[u8], watch: Watch) -> Result<Cow<'_, [u8]>> {
+    Ok(match watched(wasm, &watch)? {
+        Some((bodies, helpers)) => Cow::Owned(splice(wasm, &bodies, &helpers)?),
+        None => Cow::Borrowed(wasm),
+    })
+}
+
 /// Addresses and lengths around what matters: the size of a step, and of memory.
 fn number() -> impl Strategy<Value = u32> {
     let near = |at: u32| (0u32..6).prop_map(move |off| at.wrapping_add(off).wrapping_sub(3));
@@ -99,7 +107,7 @@ fn modules_of_other_encoders_are_spliced() {
     let wasm = counting(u32::MAX);
     let mut padded = wasm[..8].to_vec();
     for payload in Parser::new(0).parse_all(&wasm) {
-        let Some((id, range)) = payload.unwrap().as_section() else { continue };
+        let Some((id, range)) = payload.unwrap().as_section().filter(|(id, _)| *id != 0) else { continue };
         let (content, mut data) = (&wasm[range], vec![0x81, 0x80, 0x80, 0x80, 0x00]);
         assert_eq!(content[0], 1, "one entry");
         data.extend_from_slice(&content[1..]);
@@ -112,4 +120,29 @@ fn modules_of_other_encoders_are_spliced() {
     let read: Vec<_> = Parser::new(0).parse_all(&rewritten).map(core::result::Result::unwrap).collect();
     let bodies = read.iter().filter(|payload| matches!(payload, Payload::CodeSectionEntry(_))).count();
     assert_eq!(bodies, 1 + 3);
+}
+
+#[test]
+fn positions_lead_back_to_the_module() {
+    let wasm = wat::parse_str(BULK).unwrap();
+    let (bodies, helpers) = watched(&wasm, &Watch::Checks).unwrap().unwrap();
+    let spliced = splice(&wasm, &bodies, &helpers).unwrap();
+    let replaced =
+        |at: usize| bodies.iter().flat_map(|(_, edits)| edits).any(|(place, _)| place.contains(&at));
+    let mut found = Vec::new();
+    for (position, byte) in spliced.iter().enumerate() {
+        let Some(before) = position_before(&bodies, &spliced, position) else { continue };
+        assert!(found.last().is_none_or(|last| *last <= before), "in their order");
+        // The last of these is the operator itself; what stands in front of it leads to it too.
+        if !replaced(before) && position_before(&bodies, &spliced, position + 1) != Some(before) {
+            assert_eq!(*byte, wasm[before], "{position} is not {before}");
+        }
+        found.push(before);
+    }
+    let all = bodies.iter().flat_map(|(range, _)| range.clone());
+    for at in all {
+        let inside =
+            bodies.iter().flat_map(|(_, edits)| edits).any(|(place, _)| place.start < at && at < place.end);
+        assert_eq!(found.contains(&at), !inside, "{at}");
+    }
 }
