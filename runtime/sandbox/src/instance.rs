@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dunlin_abi::{Card, Dim, MAX_ERROR_BYTES, TensorSpec, export};
 use wasmtime::{Memory, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
-use crate::call::{CallError, Frame, Stop};
+use crate::call::{CallError, Stop};
 use crate::compiled::CompiledModel;
 use crate::host::Host;
 use crate::limits::MAX_STACK_BYTES;

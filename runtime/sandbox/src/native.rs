@@ -33,6 +33,11 @@ impl Facts {
     pub fn is_interruptible(&self) -> bool {
         matches!(self.work, Work::Unbounded { .. })
     }
+
+    /// Whether code without checks looks at the clock all the same, because a call may be long.
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(self.work, Work::Bounded { operators } if operators > POLL_EVERY)
+    }
 }
 
 impl Engine {
