@@ -121,8 +121,9 @@ pub fn compile_with(
     let passes = passes::run(&mut graph)?;
     let plan = layout::plan(&graph, options.simd, &report::blocks(&options.like))?;
     let memory = memory::Memory::plan(&plan, options.max_batch, options.weights)?;
-    #[cfg(debug_assertions)]
-    layout::check(&graph, &plan, &memory)?;
+    if cfg!(debug_assertions) {
+        layout::check(&graph, &plan, &memory)?;
+    }
     let emitted = emit::module::Emitted::emit(&plan, &memory, options)?;
     let card = card::card(&graph, onnx, options.max_batch, emitted.simd, memory.arena_bytes);
     let layers = report::layers(&graph, &plan);

@@ -96,7 +96,6 @@ impl Memory {
     }
 
     /// The first byte that is written, and the end of what is.
-    #[cfg(debug_assertions)]
     pub(crate) fn written(&self) -> (u32, u32) {
         (self.start, self.start.saturating_add(self.arena_bytes))
     }

@@ -13,7 +13,6 @@
 //! - `check`: in debug builds, a proof for every plan that no step reads what another has overwritten.
 
 mod allocate;
-#[cfg(debug_assertions)]
 mod check;
 mod contraction;
 mod convolution;
@@ -25,7 +24,6 @@ use std::rc::Rc;
 
 use dunlin_abi::{DType, Simd};
 
-#[cfg(debug_assertions)]
 pub(crate) use check::check;
 #[cfg(test)]
 pub(crate) use place::Buffer;
