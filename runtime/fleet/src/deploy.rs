@@ -1,10 +1,9 @@
 //! Deploying: saying to an audience what it should run.
 //!
-//! What would be refused on every device is refused here before anything is signed ([`check`]). The next sequence is
+//! What would be refused on every device is refused here before anything is signed (`check`). The next sequence is
 //! one more than the newest that this folder, the broker or an earlier attempt has: a sequence is never used twice.
 //! What devices trust (roots, device list) is published before the deployment that they are to judge by it. A
-//! deployment counts when the broker holds it, and only then is it recorded in the folder
-//! ([`attempt`](crate::attempt)).
+//! deployment counts when the broker holds it, and only then is it recorded in the folder (`attempt`).
 
 use dunlin_core::document::{self, Audience, Deployment, Floor, ModelEntry, SCHEMA, Want};
 use dunlin_core::id::{DeviceId, ModelName};

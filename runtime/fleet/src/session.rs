@@ -2,7 +2,7 @@
 //!
 //! An acknowledgement says that the broker took a message, not that it kept it: mosquitto acknowledges what its
 //! access rules drop, and other brokers what is above a limit. So everything that is published here is read back
-//! before it counts, a window of [`WINDOW`] messages at a time. Reading back costs the download of what was sent,
+//! before it counts, a window of `WINDOW` messages at a time. Reading back costs the download of what was sent,
 //! and holds one window in memory. A message that refers to others (a release, a deployment) begins a window of
 //! its own, so that it is sent only when what it refers to is known to be there.
 
