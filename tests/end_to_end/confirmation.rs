@@ -182,6 +182,13 @@ fn dropped_deletions_fail() {
         plant.ok(&["publish", &format!("digits@1.{minor}.0")]);
     }
     let gc = ["gc", "--delete", "--listen-s", "0"];
+    // Another copy of the folder deploys the oldest; a release that is needed on the broker stays.
+    let copy = plant.world.path("copy");
+    let copied = Command::new("cp").args(["-r", &plant.fleet, &copy]).status().unwrap();
+    assert!(copied.success());
+    ok(&["deploy", "digits@1.0.0", "--to", "stable", "--fleet", &copy, "--broker", &plant.world.url]);
+    assert_eq!(plant.json(&gc)["unreferenced"], serde_json::json!([]));
+    ok(&["deploy", "digits@1.3.0", "--to", "stable", "--fleet", &copy, "--broker", &plant.world.url]);
     plant.refused("reader", &gc, 3, "publish-not-kept");
     let deleted = plant.json(&gc);
     assert!(!deleted["unreferenced"].as_array().unwrap().is_empty(), "{deleted}");
@@ -212,6 +219,12 @@ fn interrupted_deployments_are_recorded_later() {
     assert_eq!(std::fs::read(&recorded).unwrap(), new);
     assert!(!Path::new(&attempt).exists());
     assert_eq!(plant.json(&["deploy", "show", "stable"])["broker"]["state"], "same");
+
+    // What publishes the folder's documents reads them after that.
+    std::fs::write(&recorded, &old).unwrap();
+    std::fs::write(&attempt, noted(2, &second["digest"])).unwrap();
+    assert_eq!(plant.json(&["publish", "--repair"])["sent"], 0);
+    assert_eq!(std::fs::read(&recorded).unwrap(), new);
 
     // One that never arrived leaves its sequence unused.
     std::fs::write(&attempt, noted(3, &Value::from("0".repeat(64)))).unwrap();

@@ -73,19 +73,20 @@ impl Coded for PublishError {
     }
 }
 
-/// Publishes what the broker lacks of these messages and reads it back. The callback gets what is missing before
-/// anything is sent, and then the payload bytes of each message that is known to be kept.
+/// Publishes what the broker lacks of these messages and reads it back. `messages` is asked once what an earlier
+/// command left is recorded. The callback gets what is missing before anything is sent, and then the payload bytes of
+/// each message that is known to be kept.
 ///
 /// # Errors
-/// The broker holds a newer document, or does not take or keep what is sent.
+/// The broker holds a newer document, or does not take or keep what is sent; those of `messages`.
 pub async fn publish(
     fleet: &Fleet,
     session: &mut Session,
-    messages: Vec<Message>,
+    messages: impl FnOnce() -> Result<Vec<Message>, PublishError>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Survey, PublishError> {
     attempt::reconcile(fleet, session).await?;
-    let survey = registry::survey(fleet, session, messages).await?;
+    let survey = registry::survey(fleet, session, messages()?).await?;
     progress(Progress::Missing(survey.missing_bytes()));
     session.publish(&survey.missing, |bytes| progress(Progress::Kept(bytes))).await?;
     Ok(survey)

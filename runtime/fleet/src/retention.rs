@@ -1,15 +1,15 @@
 //! What may go from the broker: releases and chunks that nothing leads a device to.
 //!
-//! A release is kept where a deployment names it, where it is the way back from what a deployment names, where a
-//! device reports that it holds it, where a device that did not report was ever sent it, and where it is one of the
-//! newest of its model. Devices report by telemetry, which is not retained: so gc listens until every connected
+//! A release is kept where a deployment names it, here or on the broker, where it is the way back from what a
+//! deployment names, where a device reports that it holds it, where a device that did not report was ever sent it, and
+//! where it is one of the newest of its model. Devices report by telemetry, which is not retained: so gc listens until every connected
 //! device has reported, or a time is over. What devices report is not signed; a false report keeps too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_core::document::{Audience, Chunks, DeviceEntry, Release};
+use dunlin_core::document::{Audience, Chunks, Deployment, DeviceEntry, Release};
 use dunlin_core::id::{DeviceId, ModelName};
 use dunlin_core::telemetry::{Health, PresenceState};
 use dunlin_core::topic::{self, TelemetryClass};
@@ -18,6 +18,8 @@ use dunlin_core::{Digest, code};
 use dunlin_mqtt::{LinkError, Message};
 use serde::Serialize;
 
+use crate::attempt;
+use crate::deploy::overview;
 use crate::devices::{self, DevicesError};
 use crate::folder::{Fleet, FolderError};
 use crate::publish::{PublishError, retained};
@@ -175,10 +177,15 @@ pub async fn hear(fleet: &Fleet, session: &mut Session, wait: Duration) -> Resul
 /// # Errors
 /// The folder cannot be read, the broker does not answer, or it is not known what a release needs.
 pub async fn plan(fleet: &Fleet, session: &mut Session, heard: &Heard) -> Result<Plan, RetentionError> {
+    // The broker may hold what an interrupted command or another copy of the folder deployed.
+    attempt::reconcile(fleet, session).await?;
+    let held = overview::held(fleet, session).await?;
+    let deployed: Vec<Verified<Deployment>> =
+        held.values().filter_map(|envelope| fleet.root().verify(envelope).ok()).collect();
     let releases = all_releases(fleet)?;
     let unheard: Vec<DeviceEntry> =
         fleet.enrolled()?.into_iter().filter(|device| !heard.releases.contains_key(&device.id)).collect();
-    let reasons = reasons(fleet, &releases, heard, &unheard)?;
+    let reasons = reasons(fleet, &releases, &deployed, heard, &unheard)?;
     let retained = session.list(&filters(fleet)).await?;
     let mut plan = Plan { unheard: unheard.into_iter().map(|device| device.id).collect(), ..Plan::default() };
     let mut needed = BTreeSet::new();
@@ -207,6 +214,7 @@ pub async fn plan(fleet: &Fleet, session: &mut Session, heard: &Heard) -> Result
 fn reasons(
     fleet: &Fleet,
     releases: &[Verified<Release>],
+    deployed: &[Verified<Deployment>],
     heard: &Heard,
     unheard: &[DeviceEntry],
 ) -> Result<BTreeMap<Digest, BTreeSet<Reason>>, FolderError> {
@@ -229,6 +237,10 @@ fn reasons(
                 .for_each(|release| keep(release, Reason::WayBack(audience.clone())));
             current.into_iter().for_each(|release| keep(release, Reason::Deployed(audience.clone())));
         }
+    }
+    for deployment in deployed {
+        let current = deployment.models.iter().flat_map(|entry| releases_of(&entry.want));
+        current.for_each(|release| keep(release, Reason::Deployed(deployment.audience.clone())));
     }
     for (device, held) in &heard.releases {
         held.iter().for_each(|release| keep(*release, Reason::Held(device.clone())));

@@ -39,17 +39,16 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let fleet = arguments.fleet.open()?;
-    let (messages, release) = match &arguments.release {
-        Some(name) => {
-            let release = fleet.find_release(&name.model, &name.version)?;
-            (publish::messages(&fleet, &release)?, Some(release))
-        }
-        None => (registry::everything(&fleet)?, None),
+    let release =
+        arguments.release.as_ref().map(|name| fleet.find_release(&name.model, &name.version)).transpose()?;
+    let messages = || match &release {
+        Some(release) => publish::messages(&fleet, release),
+        None => registry::everything(&fleet),
     };
     let survey = block_on(async {
         let mut session = arguments.broker.session(&fleet).await?;
         let survey = if arguments.dry_run {
-            registry::survey(&fleet, &mut session, messages).await?
+            registry::survey(&fleet, &mut session, messages()?).await?
         } else {
             let bar = show::progress("publishing and reading back", 0);
             let survey = publish::publish(&fleet, &mut session, messages, |progress| match progress {

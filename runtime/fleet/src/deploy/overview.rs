@@ -7,6 +7,7 @@ use dunlin_core::document::{Audience, Deployment, ModelEntry, Release, Want};
 use dunlin_core::id::{ChannelId, DeviceId, ModelName};
 use dunlin_core::trust::Verified;
 use dunlin_core::{Digest, topic};
+use dunlin_mqtt::LinkError;
 use serde::Serialize;
 
 use super::DeployError;
@@ -77,7 +78,21 @@ pub struct AudienceRow {
 /// # Errors
 /// The folder cannot be read, or the broker does not answer.
 pub async fn overview(fleet: &Fleet, session: &mut Session) -> Result<Vec<AudienceRow>, DeployError> {
-    let mut held: BTreeMap<Audience, Bytes> = BTreeMap::new();
+    let held = held(fleet, session).await?;
+    let mut audiences = fleet.audiences()?;
+    audiences.extend(held.keys().cloned());
+    audiences.sort();
+    audiences.dedup();
+    let releases = all_releases(fleet)?;
+    audiences.into_iter().map(|audience| row(fleet, &releases, audience, &held)).collect()
+}
+
+/// What the broker retains for each audience, verified or not.
+pub(crate) async fn held(
+    fleet: &Fleet,
+    session: &mut Session,
+) -> Result<BTreeMap<Audience, Bytes>, LinkError> {
+    let mut held = BTreeMap::new();
     let filters = topic::every_deployment(fleet.name());
     session
         .each_retained(&filters, |message| {
@@ -86,12 +101,7 @@ pub async fn overview(fleet: &Fleet, session: &mut Session) -> Result<Vec<Audien
             }
         })
         .await?;
-    let mut audiences = fleet.audiences()?;
-    audiences.extend(held.keys().cloned());
-    audiences.sort();
-    audiences.dedup();
-    let releases = all_releases(fleet)?;
-    audiences.into_iter().map(|audience| row(fleet, &releases, audience, &held)).collect()
+    Ok(held)
 }
 
 fn row(

@@ -24,7 +24,7 @@ fn kept(plant: &Plant, heard: &Heard) -> BTreeMap<Digest, BTreeSet<Reason>> {
     let unheard = plant.fleet.enrolled().unwrap();
     let unheard: Vec<DeviceEntry> =
         unheard.into_iter().filter(|device| !heard.releases.contains_key(&device.id)).collect();
-    reasons(&plant.fleet, &releases, heard, &unheard).unwrap()
+    reasons(&plant.fleet, &releases, &[], heard, &unheard).unwrap()
 }
 
 fn hears(releases: &[Digest]) -> Heard {
