@@ -138,6 +138,8 @@ pub(crate) struct Proof {
 /// The operators of the longest check of a parameter.
 const OPENING: usize = 9;
 
+// Without a compiler, nothing is added to modules, and what that needs to know is not asked.
+#[cfg_attr(not(feature = "compiler"), allow(dead_code))]
 impl Proof {
     /// Begins with a function of so many parameters and locals.
     pub(crate) fn new(locals: u32) -> Proof {
