@@ -1,5 +1,5 @@
 //! Where a proven function looks at the clock: so that no way through it costs more than `every` between two
-//! looks, and that loops which are shorter as a whole have none.
+//! looks, but for the price of one call, and that loops which are shorter as a whole have none.
 //!
 //! One walk over the code keeps the greatest cost since the last look, over all ways that lead to where it is.
 //! A loop is one of three:
