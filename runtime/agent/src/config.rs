@@ -400,7 +400,7 @@ impl Config {
         Ok(Some(Tls::new(authorities.as_bytes(), certificate, Some(floor))?))
     }
 
-    /// Who the device is to the broker, and how the broker is trusted: read anew.
+    /// How the device logs in at the broker, and how the broker is trusted; reads the files again.
     fn login(&self, floor: TimeFloor) -> Result<Login, ConfigError> {
         let user = self.broker.url.user().map(str::to_string);
         Ok(Login { credentials: user.zip(self.password()?), tls: self.tls(floor)? })

@@ -147,15 +147,15 @@ pub(crate) fn check_unix(path: &Path) -> Result<(), ListenError> {
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
             return Err(failed(std::io::ErrorKind::AddrInUse.into()));
         }
-        // What nobody listens at any more is replaced.
+        // A socket without a listener is replaced.
         Ok(_) | Err(_) => {}
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
 }
 
-/// Listens at a path that the agent's user and group may connect to; a socket that nobody listens at any
-/// more is replaced.
+/// Listens at a path that the agent's user and group may connect to; a socket without a listener is
+/// replaced.
 ///
 /// # Errors
 /// Another process listens there, something else has the path, or it cannot be made.

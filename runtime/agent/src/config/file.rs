@@ -54,7 +54,7 @@ pub(super) fn read_key(path: &Path) -> Result<Secret, ConfigError> {
     Ok(Secret::new(read_text(path)?))
 }
 
-/// Refuses a file that somebody else can write, or replace in its folder: whoever writes the configuration, the root
+/// Refuses a file that others can write, or replace in its folder: who writes the configuration, the root
 /// of trust or the state decides what the device runs. A file that is not there is looked for where it is read.
 pub(super) fn check_unwritable(path: &Path) -> Result<(), ConfigError> {
     check_mode(path, 0o002)?;
@@ -66,7 +66,7 @@ pub(super) fn check_unwritable(path: &Path) -> Result<(), ConfigError> {
     }
 }
 
-/// Refuses what others can write. With the sticky bit in `bits`, a folder that has it is taken whoever owns it.
+/// Refuses what others can write. With the sticky bit in `bits`, a folder that has it is taken, whatever its owner.
 fn check_mode(path: &Path, bits: u32) -> Result<(), ConfigError> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

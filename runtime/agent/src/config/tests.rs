@@ -352,7 +352,7 @@ fn what_decides_trust_is_unwritable_by_others() {
         );
         mode(name, good);
     }
-    // As in /tmp: nobody else can replace a file there.
+    // As in /tmp: no other user can replace a file there.
     mode("", 0o1777);
     assert!(refused().is_ok());
 }

@@ -27,13 +27,13 @@ pub(super) struct PresenceKeeper {
     seq: u64,
     connected: bool,
     contradicted: Option<Instant>,
-    /// The channel, the root and the failed releases that were told last.
-    told: Option<(ChannelId, u64, Vec<Digest>)>,
+    /// The channel, the root and the failed releases that were published last.
+    published: Option<(ChannelId, u64, Vec<Digest>)>,
 }
 
 impl PresenceKeeper {
     pub(super) fn new(boot: BootId) -> PresenceKeeper {
-        PresenceKeeper { boot, seq: 0, connected: false, contradicted: None, told: None }
+        PresenceKeeper { boot, seq: 0, connected: false, contradicted: None, published: None }
     }
 
     /// What the broker shall say when we vanish.
@@ -42,7 +42,7 @@ impl PresenceKeeper {
     }
 
     pub(super) fn online(&mut self, device: &Device, now: Now) -> Option<Message> {
-        self.told = Some(tells(device));
+        self.published = Some(content(device));
         self.message(device, now, PresenceState::Online)
     }
 
@@ -58,9 +58,9 @@ impl PresenceKeeper {
         self.connected
     }
 
-    /// Whether what was told of a connected device is no longer so.
+    /// Whether what was published of a connected device is no longer so.
     pub(super) fn is_outdated(&self, device: &Device) -> bool {
-        self.connected && self.told.as_ref().is_some_and(|told| *told != tells(device))
+        self.connected && self.published.as_ref().is_some_and(|published| *published != content(device))
     }
 
     /// Whether what came on our own topic says that we are offline, and it is time to say otherwise.
@@ -95,8 +95,8 @@ impl PresenceKeeper {
     }
 }
 
-/// What presence tells that may change while the agent runs.
-fn tells(device: &Device) -> (ChannelId, u64, Vec<Digest>) {
+/// What presence says that may change while the agent runs.
+fn content(device: &Device) -> (ChannelId, u64, Vec<Digest>) {
     (device.state().channel.clone(), device.root().version(), record::failed(device).to_vec())
 }
 

@@ -106,7 +106,7 @@ impl Running {
         self.prepared
     }
 
-    /// Serves a request of a quick model on the spot, where nobody waits before it and a thread of the API is
+    /// Serves a request of a quick model on the spot, where no request waits before it and a thread of the API is
     /// left for others; queues another, or hands it back at once.
     pub(super) fn accept(&self, job: Job) -> Result<(), Refused<Job>> {
         if self.pace.is_quick()

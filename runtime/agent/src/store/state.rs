@@ -200,7 +200,7 @@ fn decode(file: &dyn FsFile, path: &Path) -> Result<Slot, StoreError> {
 }
 
 /// What is wrong with one slot beside a sound one. A commit that the power cut short looks the same as one that
-/// was damaged later, so both are told.
+/// was damaged later, so both are reported.
 fn damaged(a: &Slot, b: &Slot) -> Option<String> {
     let slot = match (a, b) {
         (Slot::Invalid | Slot::Empty, Slot::Valid { .. }) => "a",

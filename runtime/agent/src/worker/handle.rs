@@ -187,9 +187,9 @@ impl Worker {
         self.ask(|reply| Command::Observe(interval, reply)).await?
     }
 
-    /// Tells the local API how the device does, in JSON.
+    /// Gives the local API the status of the device, in JSON.
     pub fn status(&self, json: String) {
-        // Once the supervisor has ended, nobody asks any more.
+        // Once the supervisor has ended, there are no more requests.
         let _ = self.commands.send(Command::Status(json));
     }
 

@@ -53,7 +53,7 @@ const UNLIMITED: Policy = Policy {
     stream_idle_ms: u64::MAX,
 };
 
-/// What the child asks for: the words of a release that nobody signed, with the limits of the admission.
+/// What the child asks for: the fields of a release without a signature, with the limits of the admission.
 fn unsigned(admitted: &AdmittedModel, artifact: VerifiedArtifact) -> Result<Prepare, DataError> {
     let summary = admitted.summary();
     let limits = admitted.limits();

@@ -8,7 +8,7 @@ super::codes! {
         "The configuration has an unknown key, a missing key or a value out of its range.",
         "Correct the line that the message names; `docs/config.md` lists every key.";
     CONFIG_WRITABLE = "config-file-writable", Refused,
-        "The configuration, the root of trust, the enrolment, a certificate, the state folder, or the folder that one of them lies in can be written by somebody who is neither root nor the user of the agent.",
+        "The configuration, the root of trust, the enrolment, a certificate, the state folder, or the folder that one of them lies in can be written by a user who is neither root nor the user of the agent.",
         "Look at what it says, then `chown` it to the user of the agent and `chmod o-w` it.";
     SECRET_MODE = "secret-file-mode", Refused,
         "A secret file of the device can be read by others than its owner.",
@@ -33,7 +33,7 @@ super::codes! {
         "Stop the other agent, or give this one a `state_dir` of its own.";
     STATE_LOST = "state-lost", Failed,
         "The device's state is damaged, and no copy of it can be used.",
-        "Check the disk, and enrol the device anew with an empty state folder: without its state it cannot tell old deployments from new ones.";
+        "Check the disk, and enrol the device again with an empty state folder: without its state it cannot distinguish old deployments from new ones.";
     STORE_DAMAGED = "store-damaged", Failed,
         "A file in the device's state folder was damaged; it was put right, or is fetched again.",
         "The detail names the file. Check the disk: where one file was damaged, others may follow.";

@@ -111,5 +111,5 @@ super::codes! {
         "Run the newer version again, or enrol the device anew.";
     STATE_MISMATCH = "state-mismatch", Refused,
         "The stored state, the root, the enrolment and the configuration do not belong together.",
-        "Put back the name and the files that the message asks for, or enrol the device anew with an empty state folder.";
+        "Put back the name and the files that the message asks for, or enrol the device again with an empty state folder.";
 }
